@@ -1,0 +1,36 @@
+# make run: the study (dvc repro).  STUDY=NAME: another one of conf/study/, in a copy under build/.
+STUDY ?= imdb
+LEVEL ?= not long
+VENV := .venv/bin
+COPY := build/$(STUDY)
+export PATH := $(CURDIR)/$(VENV):$(PATH)
+export DVC_NO_ANALYTICS := 1
+.PHONY: help run smoke test ui lint
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
+
+run: $(VENV)/ready ## the study: download, pad, draw, tune, replicate, baseline, evaluate, report (STUDY=imdb)
+ifeq ($(STUDY),imdb)
+	dvc repro
+else
+	@rm -rf $(COPY)/conf $(COPY)/pipeline && mkdir -p $(COPY) && cp -R conf pipeline $(COPY)
+	@sed 's|conf/study/imdb.yaml|conf/study/$(STUDY).yaml|' dvc.yaml > $(COPY)/dvc.yaml
+	@cd $(COPY) && if [ ! -d .dvc ]; then dvc init -q --no-scm; fi && dvc config core.check_update false
+	cd $(COPY) && dvc repro
+endif
+
+smoke: ## a whole small study on generated text, in build/smoke
+	@$(MAKE) --no-print-directory run STUDY=smoke
+
+test: $(VENV)/ready ## the tests; LEVEL=long: only the long ones
+	python -m pytest -m "$(LEVEL)"
+
+ui: $(VENV)/ready ## MLflow's pages on http://127.0.0.1:5000
+	mlflow ui --host 127.0.0.1
+
+lint: $(VENV)/ready ## ruff, mypy, the direction of imports
+	ruff check . && ruff format --check . && mypy pipeline && lint-imports
+
+$(VENV)/ready: requirements.lock
+	@sh .ci/setup.sh

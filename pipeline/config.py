@@ -1,0 +1,380 @@
+"""The schema of conf/, and the one door through which every command comes.
+
+Hydra stops here: `command` checks each override before the first job starts, composes conf/, and hands the command plain
+dataclasses. A configuration of the search is a list of Hydra overrides; `with_overrides` applies one without composing anew.
+"""
+
+import dataclasses
+import difflib
+import os
+import sys
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.errors import FairsweepError
+
+GROUPS = ("study", "task", "cell", "space", "recipe", "cluster")
+FREE_TEXT = ("archive", "file", "out", "path", "scores", "text", "url")
+
+
+def limited(default: Any, **limits: Any) -> Any:
+    """A field whose values are checked against `least`, `most`, `above`, `below` or `choices` before anything runs."""
+    return field(default=default, metadata=limits)
+
+
+@dataclass
+class Task:
+    """What is learned from: conf/task/NAME.yaml."""
+
+    name: str = MISSING
+    source: str = limited(MISSING, choices=("aclimdb", "imdb_npz", "generated"))
+    url: str | None = None
+    checksum: str | None = None
+    digest: str | None = None
+    archive: str | None = None
+    length: int = limited(100, least=1)
+    vocabulary: int = limited(10_000, least=5)
+    padding: str = limited("pre", choices=("pre", "post"))
+
+
+@dataclass
+class Cell:
+    """What is compared: conf/cell/ARM.yaml. `arm` is the name of that file, set when the config is composed."""
+
+    type: str = limited(MISSING, choices=("rnn", "gru", "lstm"))
+    arm: str = ""
+
+
+@dataclass
+class Model:
+    """The network around the cell."""
+
+    units: int = limited(32, least=1)
+    embedding: int = limited(32, least=1)
+    layers: int = limited(1, least=1)
+    dropout: float = limited(0.0, least=0.0, below=1.0)
+    recurrent_dropout: float = limited(0.0, least=0.0, below=1.0)
+    masking: bool = False
+
+
+@dataclass
+class Train:
+    """How one configuration is trained."""
+
+    backend: str = limited("tensorflow", choices=("tensorflow", "jax"))
+    optimizer: str = limited("adam", choices=("adam", "rmsprop"))
+    learning_rate: float = limited(1e-3, above=0.0)
+    batch_size: int = limited(128, least=1)
+    clipnorm: float | None = limited(None, above=0.0)
+    epochs: int = limited(8, least=1)
+    keep: str = limited("best", choices=("best", "last"))
+    patience: int | None = limited(2, least=1)
+    floor: float = limited(0.0, least=0.0, most=1.0)
+
+
+@dataclass
+class Search:
+    """The budget, equal for every cell."""
+
+    trials: int = limited(60, least=1)
+    headline: int = limited(10, least=1)
+    replicates: int = limited(5, least=1)
+    margin: float = limited(0.01, above=0.0)
+
+
+@dataclass
+class Parameter:
+    """One searched hyperparameter: `choices`, or a range `low` to `high`, log-uniform with `log`, on a grid with `step`."""
+
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    log: bool = False
+    choices: list[Any] | None = None
+
+
+@dataclass
+class Cluster:
+    """Where trials run."""
+
+    workers: int = limited(2, least=1)
+    memory: str = "auto"
+
+
+@dataclass
+class Config:
+    """A study, whole. `seed` is the study's own; in `train` it is the run's."""
+
+    name: str = MISSING
+    cells: list[str] = MISSING
+    recipes: list[str] = field(default_factory=list)
+    task: Task = field(default_factory=Task)
+    cell: Cell = field(default_factory=Cell)
+    model: Model = field(default_factory=Model)
+    train: Train = field(default_factory=Train)
+    search: Search = field(default_factory=Search)
+    space: dict[str, dict[str, Parameter]] = field(default_factory=dict)
+    cluster: Cluster = field(default_factory=Cluster)
+    split_seed: int = limited(0, least=0)
+    space_seed: int = limited(0, least=0)
+    seed: int = limited(0, least=0)
+
+
+def leaves(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
+    """Every key of the schema with its field, as (`train.learning_rate`, field); `space` is free below its two levels."""
+    for item in dataclasses.fields(schema):
+        kind = typing.get_type_hints(schema)[item.name]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            yield from leaves(kind, f"{prefix}{item.name}.")
+        else:
+            yield prefix + item.name, item
+
+
+def limit_error(key: str, value: Any, limits: typing.Mapping[str, Any]) -> str | None:
+    """What is wrong with `value`, or None: the limits are those of `limited`."""
+    if value is None or not limits or value == MISSING:
+        return None
+    if "choices" in limits and value not in limits["choices"]:
+        return f"{key}={value}: must be one of {', '.join(limits['choices'])}"
+    tests = {
+        "least": (lambda v, x: v >= x, "at least"),
+        "most": (lambda v, x: v <= x, "at most"),
+        "above": (lambda v, x: v > x, "above"),
+        "below": (lambda v, x: v < x, "below"),
+    }
+    for name, (holds, words) in tests.items():
+        if name in limits and not holds(value, limits[name]):
+            return f"{key}={value}: must be {words} {limits[name]}"
+    return None
+
+
+def check_value(key: str, value: Any) -> None:
+    """Raise FairsweepError when the schema has no `key`, or `value` has the wrong type or lies outside its limits."""
+    known = dict(leaves())
+    sections = {name.rsplit(".", 1)[0] for name in known if "." in name}
+    if key.startswith("space."):
+        if len(key.split(".")) < 3:
+            return
+    elif key not in known and key not in sections:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        hint = f"the nearest key is {near[0]!r}" if near else "python -m pipeline.train --cfg job prints every key"
+        raise FairsweepError(f"{key}: no such key; {hint}.")
+    try:
+        typed = OmegaConf.structured(Config)
+        OmegaConf.update(typed, key, value)
+        value = OmegaConf.select(typed, key)
+    except OmegaConfBaseException as error:
+        raise FairsweepError(f"{key}={value}: {str(error).splitlines()[0]}.") from error
+    if key in known and (wrong := limit_error(key, value, known[key].metadata)):
+        raise FairsweepError(f"{wrong}.")
+
+
+def check_config(config: Config) -> Config:
+    """`config` itself, after every value was held against its limits and the search space against the schema."""
+    for key, item in leaves():
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        if wrong := limit_error(key, value, item.metadata):
+            raise FairsweepError(f"{wrong}.")
+    for key, parameter in parameters(config).items():
+        check_parameter(key, parameter)
+    if config.search.headline > config.search.trials:
+        raise FairsweepError(
+            f"search.headline={config.search.headline}: must be at most search.trials={config.search.trials}. "
+            "Lower the headline budget or raise the trials."
+        )
+    return config
+
+
+def parameters(config: Config) -> dict[str, Parameter]:
+    """The search space as {`model.units`: Parameter}, in the order of its keys."""
+    return {f"{group}.{key}": config.space[group][key] for group in sorted(config.space) for key in sorted(config.space[group])}
+
+
+def check_parameter(key: str, parameter: Parameter) -> None:
+    """Raise FairsweepError unless `parameter` is a choice or a range, each value of which its key accepts."""
+    where = f"space.{key}"
+    if parameter.choices is not None:
+        if not parameter.choices or parameter.low is not None or parameter.high is not None:
+            raise FairsweepError(f"{where}: give either choices (at least one) or low and high.")
+        for choice in parameter.choices:
+            check_value(key, choice)
+        return
+    if parameter.low is None or parameter.high is None or parameter.low >= parameter.high:
+        raise FairsweepError(
+            f"{where}: low={parameter.low}, high={parameter.high}: give two numbers, low below high, or choices."
+        )
+    if parameter.log and (parameter.low <= 0 or parameter.step is not None):
+        raise FairsweepError(f"{where}: log needs low above 0 and no step.")
+    whole = parameter.step is not None and float(parameter.step).is_integer() and float(parameter.low).is_integer()
+    for edge in (parameter.low, parameter.high):
+        check_value(key, int(edge) if whole else edge)
+
+
+def conf_folder() -> Path:
+    """The absolute path of the conf/ in the current folder."""
+    folder = Path("conf").resolve()
+    if not (folder / "config.yaml").is_file():
+        raise FairsweepError(f"no conf/config.yaml in {Path.cwd()}: run the command in the project's root.")
+    return folder
+
+
+def options(group: str) -> list[str]:
+    """The names that `group=NAME` accepts."""
+    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+
+
+def quoted(argument: str) -> str:
+    """`argument` with the value of a free-text key quoted, so that Hydra's grammar leaves commas, spaces and `~` alone."""
+    key, equals, value = argument.partition("=")
+    free = equals and key.lstrip("+").rsplit(".", 1)[-1] in FREE_TEXT and not key.startswith("-")
+    if not free or value in ("", "null") or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
+        return argument
+    escaped = value.replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+def check_overrides(arguments: Sequence[str], multirun: bool) -> None:
+    """Hold every override, and every value of a multirun, against the schema and the groups: before anything runs."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    for argument in arguments:
+        try:
+            (override,) = OverridesParser.create().parse_overrides([argument])
+            sweep = override.is_sweep_override()
+            values = [*override.sweep_iterator()] if sweep else [override.value()]
+        except HydraException as error:
+            raise FairsweepError(f"{argument}: cannot be read as KEY=VALUE ({str(error).splitlines()[0]}).") from error
+        key = override.key_or_group
+        if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+            continue
+        if override.is_delete():
+            raise FairsweepError(f"{argument}: a key cannot be taken away; set it to null where it may be empty.")
+        if sweep and not multirun:
+            raise FairsweepError(f"{argument}: several values need a multirun: add -m.")
+        for value in values:
+            if key in GROUPS:
+                check_group(key, value)
+            else:
+                check_value(key, value)
+
+
+def check_group(group: str, value: Any) -> None:
+    """Raise FairsweepError unless conf/GROUP/VALUE.yaml exists."""
+    if value is None and group == "recipe":
+        return
+    names = options(group)
+    if str(value) not in names:
+        near = difflib.get_close_matches(str(value), names, n=1)
+        hint = f"; the nearest is {near[0]!r}" if near else ""
+        raise FairsweepError(f"{group}={value}: no such {group}{hint}. There are: {', '.join(names)}.")
+
+
+def to_config(composed: Any, arm: str) -> Config:
+    """The dataclasses of what Hydra composed, checked."""
+    plain = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    except OmegaConfBaseException as error:
+        raise FairsweepError(f"{getattr(error, 'full_key', '') or 'conf/'}: {str(error).splitlines()[0]}") from error
+    return _typed(config, arm)
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """The Config that `overrides` give, as on the command line."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    overrides = [quoted(override) for override in overrides]
+    check_overrides(overrides, multirun=False)
+    # Within a command Hydra is at work already, on the same conf/.
+    working = GlobalHydra.instance().is_initialized()
+    with nullcontext() if working else hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        composed = hydra.compose("config", list(overrides), return_hydra_config=True)
+        return to_config(composed, composed.hydra.runtime.choices["cell"])
+
+
+def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
+    """A copy of `config` with `KEY=VALUE` overrides of plain keys (no groups) applied."""
+    changed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(overrides))))
+    return _typed(changed, config.cell.arm)
+
+
+def _typed(config: Any, arm: str) -> Config:
+    """`config` checked, with its arm; OmegaConf leaves dataclasses two dictionaries deep as dictionaries."""
+    assert isinstance(config, Config)
+    config.cell.arm = arm
+    for section in config.space.values():
+        for key, parameter in section.items():
+            if isinstance(parameter, dict):
+                section[key] = Parameter(**parameter)
+    return check_config(config)
+
+
+def task_overrides() -> list[str]:
+    """The overrides of the running command (in a multirun: of this job), as the user gave them."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task)
+
+
+def hydra_arguments(name: str, arguments: Sequence[str]) -> list[str]:
+    """The command line for Hydra: checked, free text quoted, the job named after the command."""
+    from hydra._internal.utils import get_args_parser
+
+    quoted_arguments = [quoted(argument) for argument in arguments]
+    parsed = get_args_parser().parse_args(quoted_arguments)
+    check_overrides(parsed.overrides, parsed.multirun)
+    return [*quoted_arguments, f"hydra.job.name={name}"]
+
+
+def command(function: Callable[[Config], Any]) -> Callable[[], None]:
+    """Make `function(config)` a Hydra command of its module's name: one message for our own errors, exit status 1.
+
+    HYDRA_FULL_ERROR=1 brings the traceback back.
+    """
+    module = sys.modules[function.__module__]
+    name = Path(module.__file__ or "").stem
+
+    failed: list[FairsweepError] = []
+
+    def job(composed: Any) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        try:
+            return function(to_config(composed, HydraConfig.get().runtime.choices["cell"]))
+        except FairsweepError as error:
+            # In a multirun Hydra does the other jobs first and says which one failed.
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            failed.append(error)
+
+    def main() -> None:
+        import hydra
+        from hydra.errors import HydraException
+
+        expected = (FairsweepError, HydraException, OmegaConfBaseException)
+        traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+        # Without it Hydra prints a traceback of its own; with it the error reaches us.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        try:
+            sys.argv[1:] = hydra_arguments(name, sys.argv[1:])
+            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
+            if failed:
+                raise failed[0]
+        except expected as error:
+            if traceback:
+                raise
+            sys.exit(f"error: {error}")
+
+    return main

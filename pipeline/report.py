@@ -1,0 +1,36 @@
+"""Turns the scores of a study into metrics.json, report.md and plots, or refuses with a reason."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config, command
+
+
+def report(config: Config) -> dict[str, Any]:
+    """Reads results/STUDY/scores and nothing else, writes results/STUDY/report, returns what metrics.json holds."""
+    from pipeline.files import replace_folder
+    from pipeline.reporting import gate, page, plots, tables
+    from pipeline.training.protocol import PROTOCOL
+
+    results = tables.load(Path("results") / config.name / "scores")
+    gate.check(results, PROTOCOL)
+    metrics = tables.metrics(results)
+    with replace_folder(Path("results") / config.name / "report") as folder:
+        page.write(folder, metrics, results)
+        plots.write_all(folder / "plots", results)
+    return metrics
+
+
+@command
+def main(config: Config) -> None:
+    """The stage `report`."""
+    from pipeline import tracking
+
+    metrics = report(config)
+    print(f"results/{config.name}/report/report.md: champion {metrics['champion']['arm']}")
+    # Sets the registry's alias; a missing store changes nothing.
+    tracking.crown(config.name, metrics["champion"]["arm"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""What must hold before anything is reported: equal budgets, no run missing, one protocol. Each refusal says what to do."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import pandas as pd
+
+from pipeline.errors import FairsweepError
+from pipeline.reporting.tables import BASELINES, Results
+
+SHOWN = 8
+
+
+def check(results: Results, protocol: int) -> None:
+    """Refuses tables that a report would misrepresent.
+
+    Args:
+        results: the tables of results/STUDY/scores.
+        protocol: the present PROTOCOL, which the tables must come from.
+
+    Raises:
+        FairsweepError: with the reason and the remedy.
+    """
+    _same_protocol(results, protocol)
+    _equal_trials(results)
+    for arm in results.cells:
+        _whole_arm(results, arm)
+    _known_arms(results)
+    check_numbers("the baselines", "kind", results.baseline["kind"], BASELINES, "dvc repro baseline")
+
+
+def check_numbers(runs: str, column: str, found: Iterable[int | str], expected: Iterable[int | str], remedy: str) -> None:
+    """Refuses a column that does not hold each expected value exactly once, in whatever order.
+
+    Raises:
+        FairsweepError: naming what is missing, there twice, or not expected.
+    """
+    counted, wanted = Counter(found), list(expected)
+    faults = {
+        "missing": [value for value in wanted if not counted[value]],
+        "more than once": [value for value, times in counted.items() if times > 1],
+        "not expected": [value for value in counted if value not in set(wanted)],
+    }
+    if any(faults.values()):
+        told = "; ".join(f"{fault}: {_listed(values)}" for fault, values in faults.items() if values)
+        raise FairsweepError(
+            f"{_capital(runs)} are not whole. Expected each {column} of {_listed(wanted)} once; {told}. Run `{remedy}`."
+        )
+
+
+def check_epochs(runs: str, table: pd.DataFrame, epochs: pd.DataFrame, number: str, remedy: str) -> None:
+    """Refuses an epoch table that lacks epochs 1 to `epochs` of a finished run; both tables are of one arm and kind.
+
+    Raises:
+        FairsweepError: naming the first such run.
+    """
+    recorded = epochs.groupby(number)["epoch"].apply(lambda column: sorted(column.astype(int)))
+    for row in table[table["state"] == "complete"].itertuples():
+        run, trained = int(getattr(row, number)), int(row.epochs)  # type: ignore[arg-type]
+        if recorded.get(run, []) != list(range(1, trained + 1)):
+            raise FairsweepError(
+                f"The epoch table of {runs} lacks a run. Expected epochs 1 to {trained} of {number} {run}; "
+                f"found {_listed(recorded.get(run, []))}. Run `{remedy}`."
+            )
+
+
+def check_finished(runs: str, states: Iterable[str], remedy: str) -> None:
+    """Refuses runs in an unknown state, and runs that all failed, since then nothing is chosen.
+
+    Raises:
+        FairsweepError: with what was found.
+    """
+    found = Counter(states)
+    if set(found) - {"complete", "failed"}:
+        raise FairsweepError(
+            f"{_capital(runs)} must be `complete` or `failed`; found {_listed(sorted(map(str, found)))}. Run `{remedy}`."
+        )
+    if not found["complete"]:
+        raise FairsweepError(
+            f"{_capital(runs)} all failed. Expected one that finished; column `reason` says why. Mend that, then run `{remedy}`."
+        )
+
+
+def _same_protocol(results: Results, protocol: int) -> None:
+    if results.study["protocol"] != protocol:
+        raise FairsweepError(
+            f"These scores come from protocol {results.study['protocol']}; this version is protocol {protocol}, and numbers of "
+            "two protocols cannot be mixed. Run `dvc repro`."
+        )
+
+
+def _equal_trials(results: Results) -> None:
+    counts = {arm: len(results.of("trials", arm)) for arm in results.cells}
+    if set(counts.values()) != {results.study["trials"]}:
+        told = ", ".join(f"{arm} {count}" for arm, count in counts.items())
+        short = next(arm for arm, count in counts.items() if count != results.study["trials"])
+        raise FairsweepError(
+            f"The cells' searches differ in size. Expected {results.study['trials']} trials of each; found {told}. "
+            f"A larger search finds a better configuration by luck alone. Run `dvc repro tune@{short}`, then `dvc repro`."
+        )
+
+
+def _whole_arm(results: Results, arm: str) -> None:
+    study = results.study
+    trials, name, remedy = results.of("trials", arm), f"the trials of {arm}", f"dvc repro tune@{arm}"
+    check_numbers(name, "trial", trials["trial"], range(study["trials"]), remedy)
+    check_finished(name, trials["state"], remedy)
+    check_epochs(name, trials, results.of("epochs", arm), "trial", remedy)
+    check_numbers(
+        f"the scores of {name}", "trial", results.of("scores", arm, "trial")["trial"], trials["trial"], "dvc repro evaluate"
+    )
+    for kind in ["tuned", *study["recipes"]]:
+        runs, name, remedy = results.of("replicates", arm, kind), f"the {kind} replicates of {arm}", f"dvc repro replicate@{arm}"
+        check_numbers(name, "replicate", runs["replicate"], range(study["replicates"]), remedy)
+        check_finished(name, runs["state"], remedy)
+        check_epochs(name, runs, results.of("replicate_epochs", arm, kind), "replicate", remedy)
+        scored = results.of("scores", arm, kind)["trial"]
+        check_numbers(f"the scores of {name}", "replicate", scored, runs["replicate"], "dvc repro evaluate")
+
+
+def _known_arms(results: Results) -> None:
+    foreign = set(results.scores["arm"]) - set(results.cells) - {"baseline"}
+    if foreign:
+        raise FairsweepError(
+            f"The scores hold arms that the study does not compare: {_listed(sorted(foreign))}. "
+            f"Expected {_listed(results.cells)}. Run `dvc repro evaluate`."
+        )
+
+
+def _listed(values: Iterable[int | str]) -> str:
+    values = list(values)
+    if len(values) > SHOWN and values == list(range(len(values))):
+        return f"0 to {len(values) - 1}"
+    told = ", ".join(str(value) for value in values[:SHOWN])
+    return (told or "none") + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,83 @@
+"""The search space: one row of it drawn from (space seed, row) alone, as Hydra overrides and as Optuna parameters."""
+
+import math
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from pipeline.config import Config, Parameter, leaves, parameters
+from pipeline.errors import FairsweepError
+
+TYPES = {key: field.type for key, field in leaves()}
+
+
+def distribution(key: str, parameter: Parameter) -> BaseDistribution:
+    """The Optuna distribution of one searched `key`; whole numbers where the schema wants them."""
+    if parameter.choices is not None:
+        return CategoricalDistribution(parameter.choices)
+    assert parameter.low is not None
+    assert parameter.high is not None
+    if TYPES.get(key) is int:
+        return IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log, step=int(parameter.step or 1))
+    return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+
+
+def distributions(config: Config) -> dict[str, BaseDistribution]:
+    """{key: distribution} of the study's space, sorted by key."""
+    return {key: distribution(key, parameter) for key, parameter in parameters(config).items()}
+
+
+def sample(spread: BaseDistribution, rng: np.random.Generator) -> Any:
+    """One value, uniform on the scale of `spread`; real numbers keep six significant digits so that overrides read well."""
+    if isinstance(spread, CategoricalDistribution):
+        return spread.choices[rng.integers(len(spread.choices))]
+    assert isinstance(spread, IntDistribution | FloatDistribution)
+    low, high = float(spread.low), float(spread.high)
+    if isinstance(spread, IntDistribution) and spread.log:
+        value = math.exp(rng.uniform(math.log(low - 0.5), math.log(high + 0.5)))
+        return int(min(max(round(value), low), high))
+    if spread.step is not None:
+        steps = math.floor((high - low) / spread.step + 1e-9) + 1
+        value = low + spread.step * int(rng.integers(steps))
+        return int(value) if isinstance(spread, IntDistribution) else float(f"{value:.6g}")
+    value = math.exp(rng.uniform(math.log(low), math.log(high))) if spread.log else rng.uniform(low, high)
+    return min(max(float(f"{value:.6g}"), low), high)
+
+
+def draw(config: Config, row: int) -> dict[str, Any]:
+    """Row `row` of the study's table, {key: value}: a function of (space, space seed, row), so N can grow later."""
+    rng = np.random.default_rng([config.space_seed, row])
+    return {key: sample(spread, rng) for key, spread in distributions(config).items()}
+
+
+def overrides(values: Mapping[str, Any]) -> list[str]:
+    """`values` as Hydra overrides, which `values_of` reads back."""
+    words: dict[Any, str] = {None: "null", True: "true", False: "false"}
+    return [f"{key}={words[value] if value is None or isinstance(value, bool) else value}" for key, value in values.items()]
+
+
+def values_of(config: Config, row: typing.Sequence[str]) -> dict[str, Any]:
+    """The values in `row`, a list of overrides, held against the space.
+
+    Raises FairsweepError for a key that is not searched, one that is missing, or a value outside its range: Optuna would use
+    the value with a warning and drop the key in silence.
+    """
+    import yaml
+
+    spread = distributions(config)
+    texts = dict(override.split("=", 1) for override in row)
+    if set(texts) != set(spread):
+        odd = sorted(set(texts) ^ set(spread))
+        raise FairsweepError(f"the drawn table and conf/space differ in {', '.join(odd)}. Draw it again: dvc repro draw")
+    values = {}
+    for key, text in texts.items():
+        value = yaml.safe_load(text)
+        if isinstance(spread[key], FloatDistribution):
+            value = float(value)
+        if not spread[key]._contains(spread[key].to_internal_repr(value)):
+            raise FairsweepError(f"the drawn table has {key}={text}, outside {spread[key]}. Draw it again: dvc repro draw")
+        values[key] = value
+    return values

@@ -1,0 +1,172 @@
+"""What a stage has finished so far: `.fairsweep/state/DIGEST/`, one file a run, so that only what is missing is trained.
+
+The digest covers everything that decides a run's numbers, and neither N nor R: a larger study finds its finished runs again,
+a changed one starts in a folder of its own.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from pipeline.config import Config
+from pipeline.errors import FairsweepError
+from pipeline.files import replace_file
+from pipeline.training.fit import Epoch, Run
+from pipeline.training.protocol import PROTOCOL
+
+STATE = Path(".fairsweep/state")
+CODE = ("models", "training", "data")
+LOCK_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to do: `kind` is `trial`, `tuned` or a recipe's name; `overrides` replay it with `python -m pipeline.train`."""
+
+    kind: str
+    number: int
+    config: Config
+    overrides: Sequence[str]
+    keep_model: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name of its file: kind, number, and eight digits of everything it is trained with."""
+        trained_with = {name: dataclasses.asdict(self.config)[name] for name in ("cell", "model", "train", "seed")}
+        return f"{self.kind}-{self.number:05d}-{digest(trained_with)[:8]}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run and where it was done: `attempt` from 1, `started` in seconds since 1970."""
+
+    job: Job
+    run: Run
+    attempt: int
+    worker: str
+    started: float
+
+
+def digest(document: Any) -> str:
+    """sha256 of `document` as sorted JSON."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def run_seed(study_seed: int, arm: str, kind: str, number: int) -> int:
+    """The seed of one run, 31 bits: a hash, so that neighbours share nothing and no run depends on another's existence."""
+    text = f"{study_seed}/{arm}/{kind}/{number}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:4], "big") >> 1
+
+
+def code_digest() -> str:
+    """sha256 over the source files that decide numbers, by path below pipeline/."""
+    root = Path(__file__).parents[1]
+    files = sorted(path for folder in CODE for path in (root / folder).rglob("*.py"))
+    return digest([[str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])
+
+
+def settings(config: Config, stage: str, data_digest: str) -> dict[str, Any]:
+    """What the state's digest covers."""
+    whole = dataclasses.asdict(config)
+    task = {key: value for key, value in whole["task"].items() if key not in ("archive", "url", "checksum", "digest")}
+    libraries = ("keras", "tensorflow") if config.train.backend == "tensorflow" else ("keras", "jax")
+    kept = ("name", "cell", "model", "train", "space", "space_seed", "split_seed", "seed")
+    return {
+        "stage": stage,
+        "protocol": PROTOCOL,
+        "code": code_digest(),
+        "backend": {name: version(name) for name in libraries},
+        "data": data_digest,
+        "task": task,
+        **{name: whole[name] for name in kept},
+    }
+
+
+class State:
+    """The folder of one arm's stage. Use `State.open`: it holds the lock as long as the block runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    @contextmanager
+    def open(cls, document: dict[str, Any]) -> Iterator["State"]:
+        """The state of `document` (see `settings`), locked for this process.
+
+        Raises FairsweepError when another process holds it for longer than 15 s.
+        """
+        folder = STATE / digest(document)[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        owner = folder / "owner"
+        lock = FileLock(folder / "lock", timeout=LOCK_SECONDS)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            holder = owner.read_text().strip() if owner.exists() else "unknown"
+            raise FairsweepError(
+                f"process {holder} is already running this study's {document['stage']} of {document['cell']['arm']} "
+                f"(lock {lock.lock_file}). Wait for it, or stop it: kill {holder}"
+            ) from error
+        try:
+            owner.write_text(f"{os.getpid()}\n")
+            with replace_file(folder / "settings.json") as part:
+                part.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+            yield cls(folder)
+        finally:
+            lock.release()
+
+    def path(self, job: Job) -> Path:
+        """The file of `job`, there when it has finished."""
+        return self.folder / f"{job.key}.npz"
+
+    def save(self, record: Record) -> None:
+        """Write one finished run, whole or not at all."""
+        run = dataclasses.asdict(record.run)
+        arrays = {name: run.pop(name) for name in ("validation_logits", "test_logits")}
+        model = run.pop("model")
+        if model is not None:
+            arrays["model"] = np.frombuffer(model, np.uint8)
+        facts = {"run": run, "attempt": record.attempt, "worker": record.worker, "started": record.started}
+        present = {name: value for name, value in arrays.items() if value is not None}
+        with replace_file(self.path(record.job)) as part, part.open("wb") as file:
+            np.savez(file, facts=np.array(json.dumps(facts)), **present)
+
+    def read(self, job: Job) -> Record | None:
+        """The finished run of `job`, or None when there is none."""
+        path = self.path(job)
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as file:
+            facts = json.loads(str(file["facts"]))
+            run = Run(**{**facts.pop("run"), "epochs": []})
+            run.epochs = [Epoch(**epoch) for epoch in json.loads(str(file["facts"]))["run"]["epochs"]]
+            run.validation_logits = file.get("validation_logits")
+            run.test_logits = file.get("test_logits")
+            run.model = file["model"].tobytes() if "model" in file else None
+        return Record(job, run, **facts)
+
+    def note(self, name: str) -> dict[str, Any]:
+        """The small JSON document `name` of this state, empty when there is none."""
+        path = self.folder / f"{name}.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def write_note(self, name: str, document: dict[str, Any]) -> None:
+        """Replace the document `name`."""
+        with replace_file(self.folder / f"{name}.json") as part:
+            part.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def now() -> float:
+    """Seconds since 1970, to the millisecond."""
+    return round(time.time(), 3)

@@ -1,0 +1,49 @@
+"""Archives that tests read: the real one where it lies beside the checkout, and the generated one everywhere."""
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pipeline.data.generated import generate
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def imdb_archive() -> Path:
+    """The real reviews; tests that need them are skipped where they are not at hand."""
+    archive = ROOT.parent / "shared" / "imdb" / "aclImdb_v1.tar.gz"
+    if not archive.is_file():
+        pytest.skip(f"the real reviews are not at {archive}")
+    return archive
+
+
+@pytest.fixture(scope="session")
+def generated_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The invented reviews of the task `generated`."""
+    archive = tmp_path_factory.mktemp("generated") / "reviews.tar.gz"
+    generate(archive)
+    return archive
+
+
+@pytest.fixture(scope="session")
+def inverted_archive(generated_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same reviews, but each test label is the opposite: test/pos and test/neg have changed names, with their movies."""
+    archive = tmp_path_factory.mktemp("inverted") / "reviews.tar.gz"
+    swap = {"pos": "neg", "neg": "pos"}
+    packed = io.BytesIO()
+    with tarfile.open(generated_archive) as source, tarfile.open(fileobj=packed, mode="w") as target:
+        for member in source:
+            content = source.extractfile(member)
+            parts = member.name.split("/")
+            if parts[1] == "test" and parts[2] in swap:
+                parts[2] = swap[parts[2]]
+            elif parts[1] == "test":
+                parts[2] = f"urls_{swap[parts[2][5:8]]}.txt"
+            member.name = "/".join(parts)
+            target.addfile(member, content)
+    archive.write_bytes(gzip.compress(packed.getvalue(), mtime=0))
+    return archive

@@ -1,0 +1,72 @@
+"""The gate refuses what a report would misrepresent, and says what to do."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.errors import FairsweepError
+from pipeline.reporting import gate
+from pipeline.training.protocol import PROTOCOL
+
+
+def without(table, **where):
+    """A damage: the rows of `table` that match `where` are gone."""
+
+    def damaged(results):
+        frame = getattr(results, table)
+        hit = (frame[list(where)] == list(where.values())).all(axis=1)
+        assert hit.any()
+        return replace(results, **{table: frame[~hit]})
+
+    return damaged
+
+
+def test_a_whole_study_passes(results):
+    gate.check(results, PROTOCOL)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (
+            without("trials", arm="gru", trial=3),
+            "searches differ in size. Expected 4 trials of each; found rnn 4, gru 3.*tune@gru",
+        ),
+        (lambda results: replace(results, trials=results.trials.replace({"trial": {2: 1}})), "missing: 2; more than once: 1"),
+        (without("epochs", arm="gru", trial=2), "lacks a run. Expected epochs 1 to 3 of trial 2; found none"),
+        (without("epochs", arm="gru", trial=2, epoch=2), "found 1, 3"),
+        (without("replicates", arm="rnn", kind="tuned", replicate=1), "The tuned replicates of rnn are not whole.*missing: 1"),
+        (without("replicates", arm="rnn", kind="article"), "The article replicates of rnn.*missing: 0, 1"),
+        (without("replicate_epochs", arm="gru", kind="article", replicate=0), "of replicate 0.*dvc repro replicate@gru"),
+        (without("scores", arm="gru", kind="tuned", trial=0), "scores of the tuned replicates of gru.*dvc repro evaluate"),
+        (without("baseline", kind="whole_text"), "missing: whole_text"),
+        (without("trials", arm="rnn", state="complete"), "searches differ in size"),
+        (
+            lambda results: replace(results, trials=results.trials.assign(state="failed")),
+            "trials of rnn all failed.*`reason` says why",
+        ),
+        (
+            lambda results: replace(results, scores=results.scores.replace({"arm": {"gru": "lstm"}})),
+            "scores of the trials of gru",
+        ),
+        (lambda results: replace(results, study={**results.study, "protocol": 0}), "come from protocol 0.*Run `dvc repro`"),
+    ],
+)
+def test_refusals(results, damage, told):
+    with pytest.raises(FairsweepError, match=told):
+        gate.check(damage(results), PROTOCOL)
+
+
+def test_a_failed_run_needs_no_epochs(results):
+    gate.check(without("epochs", arm="rnn", trial=0)(replace(results, trials=_failed(results, "rnn", 0))), PROTOCOL)
+
+
+def test_many_numbers_are_told_shortly():
+    with pytest.raises(FairsweepError, match="each trial of 0 to 59 once; missing: 5, 6, 7, 8, 9, 10, 11, 12 and 47 more"):
+        gate.check_numbers("the trials of rnn", "trial", range(5), range(60), "dvc repro tune@rnn")
+
+
+def _failed(results, arm, trial):
+    trials = results.trials.copy()
+    trials.loc[(trials["arm"] == arm) & (trials["trial"] == trial), "state"] = "failed"
+    return trials
