@@ -24,10 +24,9 @@ def read_table(config: Config) -> list[list[str]]:
 
 def replay_overrides(config: Config) -> list[str]:
     """This command's overrides that a run of its own needs: all but how many runs there are and where they are done."""
-    given = [one for one in task_overrides() if not one.lstrip("+").startswith(("search.", "cluster", "seed=", "task.archive="))]
-    named = {one.split("=", 1)[0] for one in given}
-    chosen = {"study": config.name, "cell": config.cell.arm}
-    return [f"{group}={name}" for group, name in chosen.items() if group not in named] + given
+    spared = ("study=", "cell=", "search.", "cluster", "seed=", "task.archive=")
+    given = [one for one in task_overrides() if not one.lstrip("+").startswith(spared)]
+    return [f"study={config.name}", f"cell={config.cell.arm}", *given]
 
 
 @command
