@@ -4,7 +4,7 @@ for python in python3 python3.11 python3.12 python3.13; do
   if "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then found=$python; break; fi
 done
 if [ -z "$found" ]; then
-  echo "Fairsweep needs Python 3.11, 3.12 or 3.13, and finds none on the PATH (python3 is $(python3 --version 2>&1 | head -n 1))." >&2
+  echo "Fairsweep needs Python 3.11, 3.12 or 3.13 on the PATH; python3 is: $(python3 --version 2>&1 || true)." >&2
   exit 1
 fi
 if command -v uv >/dev/null 2>&1; then

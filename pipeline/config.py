@@ -160,9 +160,9 @@ def check_value(key: str, value: Any) -> None:
     known = dict(leaves())
     sections = {name.rsplit(".", 1)[0] for name in known if "." in name}
     if key.startswith("space."):
-        if len(key.split(".")) < 3:
-            return
-    elif key not in known and key not in sections:
+        check_space_key(key, value)
+        return
+    if key not in known and key not in sections:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         hint = f"the nearest key is {near[0]!r}" if near else "python -m pipeline.train --cfg job prints every key"
         raise FairsweepError(f"{key}: no such key; {hint}.")
@@ -174,6 +174,20 @@ def check_value(key: str, value: Any) -> None:
         raise FairsweepError(f"{key}={value}: {str(error).splitlines()[0]}.") from error
     if key in known and (wrong := limit_error(key, value, known[key].metadata)):
         raise FairsweepError(f"{wrong}.")
+
+
+def check_space_key(key: str, value: Any) -> None:
+    """Raise FairsweepError unless `space.SECTION.KEY` is a searched key, or `space.SECTION.KEY.low` a part of one."""
+    parts = key.split(".")
+    names = [item.name for item in dataclasses.fields(Parameter)]
+    if len(parts) == 4 and parts[3] not in names:
+        raise FairsweepError(f"{key}: no such key; a searched hyperparameter has {', '.join(names)}.")
+    if len(parts) not in (3, 4):
+        raise FairsweepError(f"{key}: give space.SECTION.KEY.PART, such as space.model.units.high=32.")
+    try:
+        OmegaConf.merge(OmegaConf.structured(Parameter), {parts[3]: value} if len(parts) == 4 else value)
+    except OmegaConfBaseException as error:
+        raise FairsweepError(f"{key}={value}: {str(error).splitlines()[0]}.") from error
 
 
 def check_config(config: Config) -> Config:
@@ -372,6 +386,9 @@ def command(function: Callable[[Config], Any]) -> Callable[[], None]:
             hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
             if failed:
                 raise failed[0]
+        except KeyboardInterrupt:
+            print("stopped; what had finished is kept. The same command, or dvc repro, does the rest.", file=sys.stderr)
+            sys.exit(130)
         except expected as error:
             if traceback:
                 raise

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.generated import generate
+from study_copy import StudyCopy
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,3 +48,21 @@ def inverted_archive(generated_archive: Path, tmp_path_factory: pytest.TempPathF
             target.addfile(member, content)
     archive.write_bytes(gzip.compress(packed.getvalue(), mtime=0))
     return archive
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
+    """The smoke study after a whole `dvc repro`."""
+    copy = StudyCopy(tmp_path_factory.mktemp("smoke") / "study", "smoke")
+    copy.repro()
+    return copy
+
+
+@pytest.fixture(scope="session")
+def inverted_smoke(inverted_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
+    """The smoke study again, from a source whose test labels are inverted before `pad`, on one worker in place of two."""
+    copy = StudyCopy(tmp_path_factory.mktemp("inverted_smoke") / "study", "smoke")
+    copy.edit("conf/task/generated.yaml", "archive: null", f"archive: {inverted_archive}")
+    copy.edit("conf/cluster/local.yaml", "workers: 2", "workers: 1")
+    copy.repro()
+    return copy

@@ -7,11 +7,11 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import Study
 
 from pipeline.errors import FairsweepError
 from pipeline.evaluate import evaluate
 from pipeline.evidence.scores import unpack
+from synthetic import Study
 
 
 @pytest.fixture

@@ -179,14 +179,18 @@ def recipe_section(metrics: Metrics, study: dict[str, Any]) -> list[str]:
     """The published recipes' table, a row a recipe and cell, with what differs from where they were published."""
     if not study["recipes"]:
         return []
+    return ["## The recipe as published, untuned", recipe_table(metrics), split_caveat(study)]
+
+
+def recipe_table(metrics: Metrics) -> str:
+    """A row a recipe and cell."""
     rows = []
-    for recipe in study["recipes"]:
-        for arm, values in metrics["arms"].items():
-            runs = values["recipes"][recipe]
+    for arm, values in metrics["arms"].items():
+        for recipe, runs in values["recipes"].items():
             numbers = [score(runs[key]) for key in ("mean", "sd", "min", "max", "loss_mean")]
             rows.append([recipe, arm, str(runs["n"]), *numbers])
     header = ["recipe", "cell", "seeds", "test mean", "sd", "min", "max", "mean loss"]
-    return ["## The recipe as published, untuned", markdown_table(header, rows), split_caveat(study)]
+    return markdown_table(header, rows)
 
 
 def split_caveat(study: dict[str, Any]) -> str:

@@ -5,8 +5,8 @@ The coordinator alone writes state, study and tracker. It ends when the process 
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pipeline.config import Cluster, Config
@@ -21,7 +21,7 @@ PARENT_CHECK_SECONDS = 1.0
 
 
 class Stopped(FairsweepError):
-    """The stage was interrupted: what had finished is kept."""
+    """The stage ended early: what had finished is kept."""
 
 
 @contextmanager
@@ -59,7 +59,9 @@ def workers(cluster: Cluster) -> Iterator[Any]:
         with Client(local) as client:
             yield client
     finally:
-        local.close(timeout=5)
+        # On a busy machine closing can take long; the work is done by then, and the workers are daemons of this process.
+        with suppress(TimeoutError):
+            local.close(timeout=60)
 
 
 def task(config: Config, keep_model: bool) -> tuple[Run, str, float]:
@@ -72,22 +74,19 @@ def task(config: Config, keep_model: bool) -> tuple[Run, str, float]:
     return train(config, keep_model), get_worker().address, started
 
 
-def run_jobs(jobs: Iterable[Job], cluster: Cluster) -> Iterator[Record]:
+def run_jobs(jobs: Iterable[Job], cluster: Cluster) -> Generator[Record, None, None]:
     """Do every job and yield each as it finishes, in whatever order.
 
-    A job whose worker died is done again; after three deaths it is a failed run, `worker died 3 times`. Raises Stopped on
-    Ctrl-C, SIGTERM, and when the parent process has gone.
+    A job whose worker died is done again; after three deaths it is a failed run, `worker died 3 times`. SIGTERM becomes a
+    KeyboardInterrupt. Raises Stopped when the parent process has gone.
     """
     waiting = list(jobs)[::-1]
     if not waiting:
         return
     parent = os.getppid()
     signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with workers(cluster) as client:
-            yield from _run(client, waiting, cluster.workers, lambda: os.getppid() != parent)
-    except KeyboardInterrupt:
-        raise Stopped("stopped; what had finished is kept. The same command, or dvc repro, does the rest.") from None
+    with workers(cluster) as client:
+        yield from _run(client, waiting, cluster.workers, lambda: os.getppid() != parent)
 
 
 def _interrupt(*_: Any) -> None:

@@ -1,6 +1,7 @@
 """What `tune` and `replicate` share: do the jobs that have no finished run, write everything down, give all records back."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from pipeline.config import Config
 from pipeline.search.coordinator import run_jobs
@@ -27,10 +28,12 @@ def complete(
                 listener(record)
         for job in missing:
             start(job)
-        for record in run_jobs(missing, config.cluster):
-            state.save(record)
-            records[record.job.key] = record
-            for listener in tell:
-                listener(record)
-            progress.finished(record)
+        # Closed at once when writing a record is interrupted, so that no worker is left.
+        with closing(run_jobs(missing, config.cluster)) as finished:
+            for record in finished:
+                state.save(record)
+                records[record.job.key] = record
+                for listener in tell:
+                    listener(record)
+                progress.finished(record)
     return [records[job.key] for job in jobs]

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from synthetic import Study
 
 from pipeline.evaluate import evaluate
 from pipeline.reporting import tables
+from synthetic import Study
 
 
 @pytest.fixture

@@ -1,0 +1,250 @@
+"""What has finished is found again, what changed starts afresh, and one process at a time works on it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import Cell, Config, Parameter, Task, with_overrides
+from pipeline.errors import FairsweepError
+from pipeline.search import state as module
+from pipeline.search.state import STATE, Job, Record, State, code_digest, digest, run_seed, settings
+from pipeline.training.fit import Epoch, Run
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = Config(
+    name="tiny",
+    cells=["rnn", "gru"],
+    task=Task(name="tiny", source="generated", length=20, vocabulary=50),
+    cell=Cell("rnn", "rnn"),
+    space={"model": {"units": Parameter(choices=[8, 16])}},
+)
+
+
+def of(config: Config = CONFIG, stage: str = "tune", data: str = "abc") -> str:
+    return digest(settings(config, stage, data))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "name=other",
+        "model.units=33",
+        "model.masking=true",
+        "train.learning_rate=0.002",
+        "train.epochs=9",
+        "train.patience=null",
+        "train.backend=jax",
+        "task.name=other",
+        "task.source=aclimdb",
+        "task.length=21",
+        "task.vocabulary=51",
+        "task.padding=post",
+        "cell.type=gru",
+        "split_seed=1",
+        "space_seed=1",
+        "seed=1",
+    ],
+)
+def test_what_decides_numbers_starts_a_state_of_its_own(override: str) -> None:
+    assert of(with_overrides(CONFIG, [override])) != of()
+
+
+def test_the_space_the_arm_the_stage_and_the_data_start_states_of_their_own() -> None:
+    wider = replace(CONFIG, space={"model": {"units": Parameter(choices=[8, 16, 24])}})
+    twin = replace(CONFIG, cell=Cell("rnn", "rnn_again"))
+    assert len({of(), of(wider), of(twin), of(stage="replicate"), of(data="abd")}) == 5
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "search.trials=66",
+        "search.replicates=9",
+        "search.headline=3",
+        "search.margin=0.02",
+        "cluster.workers=7",
+        "cluster.memory=1GB",
+        "task.archive=elsewhere.tar.gz",
+        "task.url=https://mirror",
+        "cells=[rnn]",
+        "recipes=[article]",
+    ],
+)
+def test_what_decides_no_number_keeps_the_state(override: str) -> None:
+    assert of(with_overrides(CONFIG, [override])) == of()
+
+
+def test_the_protocol_and_the_libraries_start_states_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = of()
+    monkeypatch.setattr(module, "PROTOCOL", module.PROTOCOL + 1)
+    after = of()
+    monkeypatch.setattr(module, "version", lambda name: "0")
+    assert len({before, after, of()}) == 3
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of pipeline/ that `code_digest` reads."""
+    shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "pipeline/search/state.py"))
+    return tmp_path / "pipeline"
+
+
+def test_the_code_that_decides_numbers_is_covered(source: Path) -> None:
+    before = code_digest()
+    seen = {before}
+    for name in ("models/build.py", "training/fit.py", "data/splits.py"):
+        with (source / name).open("a") as file:
+            file.write("# a word\n")
+        seen.add(code_digest())
+    assert len(seen) == 4
+    with (source / "search/coordinator.py").open("a") as file:
+        file.write("# a word\n")
+    assert code_digest() in seen
+
+
+def test_the_place_of_the_code_does_not_matter(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = code_digest()
+    monkeypatch.setattr(module, "__file__", str(ROOT / "pipeline/search/state.py"))
+    assert code_digest() == there
+
+
+def test_run_seeds_stay_what_they_were() -> None:
+    assert run_seed(0, "rnn", "trial", 0) == 386259811
+
+
+def test_run_seeds_differ_by_study_arm_kind_and_number() -> None:
+    names = [
+        (s, arm, kind, n) for s in (0, 1) for arm in ("rnn", "gru") for kind in ("trial", "tuned", "article") for n in range(50)
+    ]
+    seeds = [run_seed(*name) for name in names]
+    assert len(set(seeds)) == len(names)
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def job(number: int = 0, kind: str = "trial", config: Config = CONFIG) -> Job:
+    return Job(kind, number, config, [f"seed={number}"])
+
+
+def complete(model: bytes | None = None) -> Run:
+    return Run(
+        epochs=[Epoch(0.7, 0.5, 0.69, 0.55), Epoch(0.6, 0.6, 0.65, 0.625)],
+        best_epoch=2,
+        parameters=123,
+        validation_logits=np.array([0.5, -2.0, 0.125], np.float16),
+        test_logits=np.array([1.0, -1.0], np.float16),
+        model=model,
+        seconds=1.25,
+        compile_seconds=None,
+    )
+
+
+def test_a_jobs_name_changes_with_what_it_is_trained_with() -> None:
+    keys = {job().key, job(1).key, job(kind="tuned").key, job(config=with_overrides(CONFIG, ["model.units=16"])).key}
+    keys |= {job(config=with_overrides(CONFIG, ["seed=1"])).key, job(config=with_overrides(CONFIG, ["cell.type=gru"])).key}
+    assert len(keys) == 6
+    assert job().key.startswith("trial-00000-")
+    assert job(config=with_overrides(CONFIG, ["search.trials=66", "cluster.workers=3"])).key == job().key
+
+
+@pytest.mark.parametrize("model", [None, b"\0the bytes of a model\0"])
+def test_a_complete_run_is_read_as_it_was_saved(model: bytes | None, tmp_path: Path) -> None:
+    state, run = State(tmp_path), complete(model)
+    state.save(Record(job(), run, 2, "tcp://127.0.0.1:1", 17.125))
+    record = state.read(job())
+    assert record is not None
+    assert (record.attempt, record.worker, record.started, record.job) == (2, "tcp://127.0.0.1:1", 17.125, job())
+    back = record.run
+    for name in ("validation_logits", "test_logits"):
+        assert getattr(back, name).dtype == np.float16
+        assert getattr(back, name).tobytes() == getattr(run, name).tobytes()
+    assert back.best == run.epochs[1]
+    assert replace(back, validation_logits=None, test_logits=None) == replace(run, validation_logits=None, test_logits=None)
+
+
+def test_a_failed_run_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    run = Run(state="failed", reason="loss is nan in epoch 2", epochs=[Epoch(0.7, 0.5, 0.69, 0.55)], parameters=9, seconds=1.0)
+    State(tmp_path).save(Record(job(), run, 1, "w", 0.0))
+    record = State(tmp_path).read(job())
+    assert record is not None
+    assert record.run == run
+    assert record.run.best is None
+
+
+def test_a_run_that_is_not_there_is_none(tmp_path: Path) -> None:
+    State(tmp_path).save(Record(job(), complete(), 1, "w", 0.0))
+    assert State(tmp_path).read(job(1)) is None
+    assert State(tmp_path).read(job(config=with_overrides(CONFIG, ["seed=1"]))) is None
+
+
+def test_a_half_written_run_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(file: object, **arrays: object) -> None:
+        file.write(b"PK half of it")  # type: ignore[attr-defined]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            State(tmp_path).save(Record(job(), complete(), 1, "w", 0.0))
+    assert State(tmp_path).read(job()) is None
+    assert not list(tmp_path.iterdir())
+
+
+HOLD = """
+import json, sys
+from pipeline.search.state import State
+with State.open(json.loads(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+DOCUMENT = {"stage": "tune", "cell": {"arm": "gru"}, "seed": 0}
+
+
+@pytest.fixture
+def holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the state of DOCUMENT in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "LOCK_SECONDS", 0.2)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", HOLD, json.dumps(DOCUMENT)]
+    with subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_is_told_who_holds_the_state(holder: subprocess.Popen[str]) -> None:
+    with (
+        pytest.raises(FairsweepError, match=rf"process {holder.pid} is already .* tune of gru .* kill {holder.pid}$"),
+        State.open(DOCUMENT),
+    ):
+        pass
+    with State.open({**DOCUMENT, "seed": 1}):
+        pass
+
+
+def test_a_killed_process_holds_nothing(holder: subprocess.Popen[str]) -> None:
+    holder.kill()
+    holder.wait()
+    with State.open(DOCUMENT) as state:
+        assert (state.folder / "owner").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_state_says_what_it_is_of_and_keeps_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with State.open(DOCUMENT) as state:
+        assert state.note("mlflow") == {}
+        state.write_note("mlflow", {"parent": "1"})
+    with State.open(DOCUMENT) as again:
+        assert again.note("mlflow") == {"parent": "1"}
+        assert again.folder.parent == STATE
+        assert json.loads((again.folder / "settings.json").read_text()) == DOCUMENT

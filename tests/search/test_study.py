@@ -1,0 +1,142 @@
+"""The Optuna study: one trial a row of the table, whatever happened in between."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.config import Cell, Config, Parameter, Task
+from pipeline.errors import FairsweepError
+from pipeline.search.space import draw, overrides, values_of
+from pipeline.search.state import Job, Record
+from pipeline.search.study import Study
+from pipeline.training.fit import Epoch, Run
+
+CONFIG = Config(
+    name="tiny",
+    cells=["rnn"],
+    task=Task(name="tiny", source="generated"),
+    cell=Cell("rnn", "rnn"),
+    space={
+        "model": {"units": Parameter(low=8, high=48, step=8), "masking": Parameter(choices=[True, False])},
+        "train": {"learning_rate": Parameter(low=1e-4, high=1e-2, log=True), "clipnorm": Parameter(choices=[None, 1.0])},
+    },
+)
+TABLE = [overrides(draw(CONFIG, row)) for row in range(5)]
+
+
+def record(row: int, reason: str = "") -> Record:
+    epochs = [Epoch(0.7, 0.5, 0.69, 0.5), Epoch(0.6, 0.6, 0.65, 0.6 + row / 100)]
+    run = Run("failed", reason, epochs[:1]) if reason else Run(epochs=epochs, best_epoch=2)
+    return Record(Job("trial", row, CONFIG, TABLE[row]), run, 1, "w", 0.0)
+
+
+def stored(folder: Path) -> list[FrozenTrial]:
+    """What stands in the store, read anew."""
+    return optuna.load_study(study_name="tiny-rnn", storage=f"sqlite:///{folder / 'study.db'}").get_trials()
+
+
+def states(folder: Path) -> dict[int, str]:
+    """{row: state}; each row stands there once."""
+    trials = stored(folder)
+    found = {trial.user_attrs["trial"]: trial.state.name for trial in trials}
+    assert len(found) == len(trials)
+    return found
+
+
+def told(folder: Path, rows: Sequence[int], size: int = 5) -> Study:
+    study = Study(CONFIG, folder, TABLE[:size])
+    for row in rows:
+        study.ask(row)
+        study.tell(record(row))
+    return study
+
+
+def test_every_row_is_enqueued_once(tmp_path: Path) -> None:
+    Study(CONFIG, tmp_path, TABLE)
+    Study(CONFIG, tmp_path, TABLE)
+    assert states(tmp_path) == dict.fromkeys(range(5), "WAITING")
+
+
+def test_a_finished_study_holds_each_row_with_its_values_score_and_epochs(tmp_path: Path) -> None:
+    told(tmp_path, [0, 1, 2, 3, 4])
+    trials = stored(tmp_path)
+    assert len(trials) == 5
+    for trial in trials:
+        row = trial.user_attrs["trial"]
+        assert trial.state == TrialState.COMPLETE
+        assert trial.params == values_of(CONFIG, TABLE[row])
+        assert trial.value == pytest.approx(0.6 + row / 100)
+        assert trial.intermediate_values == {1: 0.5, 2: pytest.approx(0.6 + row / 100)}
+
+
+def test_rows_may_finish_in_any_order(tmp_path: Path) -> None:
+    study = Study(CONFIG, tmp_path, TABLE)
+    for row in (3, 0, 4, 1, 2):
+        study.tell(record(row))
+    values = {trial.user_attrs["trial"]: trial.value for trial in stored(tmp_path)}
+    assert values == {row: pytest.approx(0.6 + row / 100) for row in range(5)}
+
+
+def test_asking_starts_a_row(tmp_path: Path) -> None:
+    study = Study(CONFIG, tmp_path, TABLE)
+    study.ask(1)
+    assert states(tmp_path) == {0: "RUNNING", 1: "RUNNING", 2: "WAITING", 3: "WAITING", 4: "WAITING"}
+
+
+def test_a_larger_study_adds_only_what_is_new(tmp_path: Path) -> None:
+    told(tmp_path, [0, 1, 2], size=3)
+    before = stored(tmp_path)
+    told(tmp_path, [3, 4])
+    assert stored(tmp_path)[:3] == before
+    assert states(tmp_path) == dict.fromkeys(range(5), "COMPLETE")
+
+
+def test_a_trial_of_a_dead_coordinator_is_taken_up_under_its_own_number(tmp_path: Path) -> None:
+    dead = Study(CONFIG, tmp_path, TABLE)
+    dead.tell(record(0))
+    dead.ask(2)
+    numbers = {trial.user_attrs["trial"]: trial.number for trial in stored(tmp_path)}
+    told(tmp_path, [1, 2, 3, 4])
+    assert states(tmp_path) == dict.fromkeys(range(5), "COMPLETE")
+    assert {trial.user_attrs["trial"]: trial.number for trial in stored(tmp_path)} == numbers
+
+
+# Optuna warns of the report that it has already.
+@pytest.mark.filterwarnings("ignore:The reported value is ignored:UserWarning")
+def test_a_trial_killed_between_two_reports_is_told_in_full(tmp_path: Path) -> None:
+    dead = Study(CONFIG, tmp_path, TABLE[:1])
+    dead.ask(0)
+    trial = optuna.trial.Trial(dead.study, stored(tmp_path)[0]._trial_id)
+    trial.report(0.5, 1)
+    Study(CONFIG, tmp_path, TABLE[:1]).tell(record(0))
+    assert stored(tmp_path)[0].intermediate_values == {1: 0.5, 2: 0.6}
+    assert stored(tmp_path)[0].value == 0.6
+
+
+def test_a_failed_trial_counts_and_keeps_its_reason(tmp_path: Path) -> None:
+    study = told(tmp_path, [0, 1])
+    study.tell(record(2, "loss is nan in epoch 2"))
+    failed = next(trial for trial in stored(tmp_path) if trial.user_attrs["trial"] == 2)
+    assert failed.state == TrialState.FAIL
+    assert failed.user_attrs["reason"] == "loss is nan in epoch 2"
+    Study(CONFIG, tmp_path, TABLE)
+    assert states(tmp_path)[2] == "FAIL"
+    assert len(stored(tmp_path)) == 5
+
+
+def test_telling_twice_does_nothing(tmp_path: Path) -> None:
+    study = told(tmp_path, range(5))
+    before = stored(tmp_path)
+    study.tell(record(0))
+    study.tell(record(1, "another end"))
+    told(tmp_path, range(5))
+    assert stored(tmp_path) == before
+
+
+def test_a_table_that_does_not_fit_the_space_adds_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FairsweepError, match="outside"):
+        Study(CONFIG, tmp_path, [TABLE[0], [one.replace("learning_rate=", "learning_rate=1") for one in TABLE[1]]])
+    assert stored(tmp_path) == []

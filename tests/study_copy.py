@@ -1,0 +1,74 @@
+"""A copy of the project in a folder of its own, in which a test runs real studies with `dvc repro`."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class StudyCopy:
+    """conf/, pipeline/ and dvc.yaml of this checkout under `root`, set to the study `study`."""
+
+    def __init__(self, root: Path, study: str) -> None:
+        self.root, self.study = root, study
+        self.log = root.with_suffix(".opened")
+        for folder in ("conf", "pipeline"):
+            shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        stages = (ROOT / "dvc.yaml").read_text()
+        assert stages.count("conf/study/imdb.yaml") == 1
+        (root / "dvc.yaml").write_text(stages.replace("conf/study/imdb.yaml", f"conf/study/{study}.yaml"))
+        self.run("dvc", "init", "-q", "--no-scm")
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of every command: this interpreter first on the path, each opened file noted in `log`."""
+        unset = ("IMDB_ARCHIVE", "MLFLOW_TRACKING_URI", "HYDRA_FULL_ERROR")
+        return {
+            **{key: value for key, value in os.environ.items() if key not in unset},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT / "tests" / "audit"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "FAIRSWEEP_AUDIT": str(self.log),
+            "FAIRSWEEP_AUDIT_ROOT": str(self.root),
+            "DVC_NO_ANALYTICS": "1",
+        }
+
+    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command in the copy, its output kept."""
+        done = subprocess.run(words, cwd=self.root, env=self.env, capture_output=True, text=True)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def repro(self, *targets: str) -> str:
+        """`dvc repro`, which must succeed; what it printed."""
+        done = self.run("dvc", "repro", *targets)
+        return done.stdout + done.stderr
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A command in the copy, in a process group of its own, left running."""
+        output = self.root.with_suffix(".output").open("a")
+        return subprocess.Popen(
+            words, cwd=self.root, env=self.env, stdout=output, stderr=output, text=True, start_new_session=True
+        )
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace the one occurrence of `old` in a file of the copy."""
+        text = (self.root / path).read_text()
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
+        (self.root / path).write_text(text.replace(old, new))
+
+    def opened(self) -> set[tuple[str, str, str]]:
+        """(stage, r or w, path below the copy) of each file that a stage opened."""
+        return {(stage, mode, path) for stage, mode, path in (line.split("\t") for line in self.log.read_text().splitlines())}
+
+
+def files(folder: Path, *spared: str) -> dict[str, bytes]:
+    """{path below `folder`: content} of every file there but those whose name is in `spared`."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in spared
+    }

@@ -1,0 +1,68 @@
+"""dvc.yaml is the diagram: what a stage declares is what its code reads."""
+
+from pathlib import PurePath
+
+import pytest
+import yaml
+
+from study_copy import ROOT, StudyCopy
+
+# Composed by every command, yet no number of theirs depends on it: where trials run, and the cell of a stage without one.
+NOT_A_CAUSE = ("conf/cluster/", "conf/cell/lstm.yaml")
+# What a stage composes with the rest of conf/, and makes no use of.
+UNUSED = {
+    "download": ("conf/config.yaml", "conf/study/", "conf/space/"),
+    "pad": ("conf/config.yaml", "conf/space/"),
+    "draw": ("conf/task/",),
+    "baseline": ("conf/space/",),
+    "report": ("conf/",),
+}
+# The door and the writing of files decide no number.
+PLUMBING = ("pipeline/__init__.py", "pipeline/config.py", "pipeline/errors.py", "pipeline/files.py", "pipeline/tracking.py")
+
+
+def below(path: str, declared: list[str]) -> bool:
+    return any(PurePath(path).is_relative_to(one) for one in declared)
+
+
+def lock(copy: StudyCopy) -> dict:
+    return yaml.safe_load((copy.root / "dvc.lock").read_text())["stages"]
+
+
+def test_every_stage_ran(smoke: StudyCopy) -> None:
+    expected = {"download", "pad", "draw", "baseline", "evaluate", "report"}
+    assert set(lock(smoke)) == expected | {f"{stage}@{cell}" for stage in ("tune", "replicate") for cell in ("rnn", "gru")}
+
+
+def test_a_stage_reads_nothing_it_does_not_declare(smoke: StudyCopy) -> None:
+    undeclared = set()
+    for stage, mode, path in smoke.opened():
+        entry = lock(smoke)[stage]
+        declared = [one["path"] for part in ("deps", "outs") for one in entry.get(part, [])] + list(entry.get("params", {}))
+        if path.startswith("conf/"):
+            spared = (*NOT_A_CAUSE, *UNUSED.get(stage.split("@")[0], ()))
+            watched = not path.startswith(spared)
+        else:
+            watched = path.startswith(("data/", "runs/", "results/")) and not path.startswith("runs/hydra/")
+        # A part of an output is written under a name of its own first.
+        if watched and mode == "r" and not below(path, declared) and ".part" not in path:
+            undeclared.add((stage, path))
+    assert undeclared == set()
+
+
+def test_a_stage_imports_no_code_it_does_not_declare(smoke: StudyCopy) -> None:
+    undeclared = set()
+    for stage, _, path in smoke.opened():
+        declared = [one["path"] for one in lock(smoke)[stage].get("deps", [])]
+        spared = path in PLUMBING or PurePath(path).name == "__init__.py"
+        if path.startswith("pipeline/") and path.endswith(".py") and not spared and not below(path, declared):
+            undeclared.add((stage, path))
+    assert undeclared == set()
+
+
+@pytest.mark.parametrize("study", sorted(path.stem for path in (ROOT / "conf/study").glob("*.yaml")))
+def test_a_study_names_itself_and_its_task_and_space_where_dvc_looks(study: str) -> None:
+    document = yaml.safe_load((ROOT / f"conf/study/{study}.yaml").read_text())
+    assert document["name"] == study
+    assert [list(entry) for entry in document["defaults"][:2]] == [["override /task"], ["override /space"]]
+    assert all((ROOT / f"conf/cell/{cell}.yaml").is_file() for cell in document["cells"])

@@ -1,0 +1,108 @@
+"""kill -9 of a worker, of the coordinator and of dvc in one study of 60 trials: nothing lost, nothing twice."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from study_copy import StudyCopy, files
+
+pytestmark = pytest.mark.long
+TRIALS = 60
+
+
+def fast_study(root: Path) -> StudyCopy:
+    """60 trials of a second or two for one cell."""
+    copy = StudyCopy(root, "smoke")
+    copy.edit("conf/study/smoke.yaml", "trials: 8", f"trials: {TRIALS}")
+    copy.edit("conf/study/smoke.yaml", "epochs: 4", "epochs: 1")
+    return copy
+
+
+def finished(copy: StudyCopy) -> int:
+    return len(list(copy.root.glob(".fairsweep/state/*/trial-*.npz")))
+
+
+def processes(copy: StudyCopy) -> Iterator[psutil.Process]:
+    """Every process that works in the copy."""
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(copy.root) and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+        except psutil.Error:
+            continue
+
+
+def coordinator(copy: StudyCopy) -> psutil.Process:
+    return next(one for one in processes(copy) if "pipeline.tune" in one.cmdline() and "-m" in one.cmdline())
+
+
+def worker(copy: StudyCopy) -> psutil.Process:
+    """A worker that is training."""
+    children = coordinator(copy).children()
+    return max((one for one in children if "spawn_main" in " ".join(one.cmdline())), key=lambda one: one.cpu_times().user)
+
+
+def wait_until(condition: bool | object, copy: StudyCopy, process: subprocess.Popen[str] | None = None) -> None:
+    end = time.monotonic() + 300
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, copy.root.with_suffix(".output").read_text()
+        assert process is None or process.poll() is None, copy.root.with_suffix(".output").read_text()
+        time.sleep(0.05)
+
+
+def test_three_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+    calm, hit = fast_study(tmp_path / "calm"), fast_study(tmp_path / "hit")
+    calm.repro("tune@rnn")
+
+    dvc = hit.start("dvc", "repro", "tune@rnn")
+    wait_until(lambda: finished(hit) >= 5, hit, dvc)
+    worker(hit).kill()
+    wait_until(lambda: finished(hit) >= 20, hit, dvc)
+    coordinator(hit).kill()
+    assert dvc.wait(60) != 0
+    wait_until(lambda: not list(processes(hit)), hit)
+
+    dvc = hit.start("dvc", "repro", "tune@rnn")
+    wait_until(lambda: finished(hit) >= 40, hit, dvc)
+    os.kill(dvc.pid, signal.SIGKILL)
+    dvc.wait()
+    # What dvc had started notices that it is alone, and ends by itself.
+    wait_until(lambda: not list(processes(hit)), hit)
+    assert finished(hit) < TRIALS
+
+    hit.repro("tune@rnn")
+    assert list(processes(hit)) == []
+    expected, seen = (files(copy.root / "runs/smoke/tune/rnn", "timings.csv") for copy in (calm, hit))
+    assert expected == seen
+    assert finished(hit) == TRIALS
+    (study,) = hit.root.glob(".fairsweep/state/*/study.db")
+    with sqlite3.connect(study) as store:
+        assert store.execute("select state, count(*) from trials group by state").fetchall() == [("COMPLETE", TRIALS)]
+    with sqlite3.connect(hit.root / "mlflow.db") as store:
+        assert "RUNNING" not in dict(store.execute("select status, count(*) from runs group by status").fetchall())
+        named = "select count(*) from tags where key = 'kind' and value = 'trial'"
+        assert store.execute(named).fetchone()[0] == TRIALS
+
+
+def test_a_second_coordinator_names_the_first(tmp_path: Path) -> None:
+    copy = fast_study(tmp_path / "study")
+    dvc = copy.start("dvc", "repro", "tune@rnn")
+    wait_until(lambda: finished(copy) >= 1, copy, dvc)
+    first = coordinator(copy).pid
+    second = copy.run("python", "-m", "pipeline.tune", "study=smoke", "cell=rnn", check=False)
+    assert second.returncode == 1
+    assert f"process {first} is already running" in second.stderr
+    # Ctrl-C reaches the whole group of a terminal.
+    os.killpg(dvc.pid, signal.SIGINT)
+    assert dvc.wait(60) != 0
+    wait_until(lambda: not list(processes(copy)), copy)
+    assert 1 <= finished(copy) < TRIALS
+    with sqlite3.connect(copy.root / "mlflow.db") as store:
+        assert "RUNNING" not in dict(store.execute("select status, count(*) from runs group by status").fetchall())

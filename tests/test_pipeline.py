@@ -1,0 +1,99 @@
+"""Real `dvc repro` of the smoke study: whole, again, larger, changed."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from study_copy import StudyCopy, files
+
+TABLES = ("runs/smoke/tune/rnn/trials.csv", "runs/smoke/tune/gru/trials.csv")
+
+
+def trained(output: str) -> int:
+    """How many runs a command reported as finished just now."""
+    return sum(": trial " in line or ": tuned " in line or ": article " in line for line in output.splitlines())
+
+
+def test_the_tables_have_the_columns_of_the_contract(smoke: StudyCopy) -> None:
+    run = "state,reason,seed,backend,epochs,best_epoch,validation,validation_loss,parameters,overrides"
+    headers = {
+        "tune/rnn/trials.csv": f"study,arm,trial,{run}",
+        "replicate/rnn/replicates.csv": f"study,arm,kind,replicate,{run}",
+        "tune/rnn/epochs.csv": "study,arm,trial,epoch,loss,accuracy,validation_loss,validation",
+        "tune/rnn/timings.csv": "study,arm,trial,attempt,worker,started,seconds,compile_seconds",
+    }
+    assert {path: (smoke.root / "runs/smoke" / path).read_text().splitlines()[0] for path in headers} == headers
+
+
+def test_both_cells_are_trained_on_the_same_configurations(smoke: StudyCopy) -> None:
+    drawn = []
+    for path in TABLES:
+        table = pd.read_csv(smoke.root / path)
+        assert list(table["trial"]) == list(range(8))
+        chosen = [[one for one in json.loads(row) if not one.startswith(("cell=", "seed="))] for row in table["overrides"]]
+        drawn.append(chosen)
+    assert drawn[0] == drawn[1]
+
+
+def test_every_run_is_in_mlflow_under_a_closed_parent(smoke: StudyCopy) -> None:
+    with sqlite3.connect(smoke.root / "mlflow.db") as store:
+        runs = dict(store.execute("select status, count(*) from runs group by status").fetchall())
+        children = store.execute("select count(*) from tags where key = 'mlflow.parentRunId'").fetchone()[0]
+        aliases = dict(
+            store.execute("select alias, version from registered_model_aliases where name = 'fairsweep-smoke'").fetchall()
+        )
+        inputs = store.execute("select count(*) from inputs").fetchone()[0]
+    assert runs == {"FINISHED": 4 + 2 * 8 + 2 * 2 * 2}
+    assert children == 2 * 8 + 2 * 2 * 2
+    assert inputs == runs["FINISHED"]
+    assert aliases.keys() == {"rnn", "gru", "champion"}
+    assert aliases["champion"] in (aliases["rnn"], aliases["gru"])
+
+
+def test_a_trial_replays_from_the_command_line(smoke: StudyCopy) -> None:
+    table = pd.read_csv(smoke.root / TABLES[1]).iloc[3]
+    output = smoke.run("python", "-m", "pipeline.train", *json.loads(table["overrides"])).stdout
+    assert f"gru: validation {table['validation']:.4f} in epoch {table['best_epoch']} of {table['epochs']}" in output
+
+
+def test_a_second_repro_runs_nothing(smoke: StudyCopy) -> None:
+    before = files(smoke.root / "runs/smoke"), files(smoke.root / "results")
+    output = smoke.repro()
+    assert "Running stage" not in output
+    assert (files(smoke.root / "runs/smoke"), files(smoke.root / "results")) == before
+
+
+def test_a_larger_study_trains_what_is_new_and_a_changed_space_everything(smoke: StudyCopy, tmp_path: Path) -> None:
+    copy = StudyCopy(tmp_path / "study", "smoke")
+    for part in ("data", "runs", "results", ".fairsweep", ".dvc/cache"):
+        smoke.run("cp", "-r", part, str(copy.root / part)) if (smoke.root / part).exists() else None
+    smoke.run("cp", "dvc.lock", str(copy.root))
+    old = {path: (copy.root / path).read_text().splitlines() for path in TABLES}
+    copy.edit("conf/study/smoke.yaml", "trials: 8", "trials: 10")
+    tune = [f"tune@{cell}" for cell in ("rnn", "gru")]
+    assert trained(copy.repro(*tune)) == 2 * 2
+    for path in TABLES:
+        assert (copy.root / path).read_text().splitlines()[:9] == old[path]
+    copy.edit("conf/space/smoke.yaml", "high: 1.0e-2", "high: 2.0e-2")
+    assert trained(copy.repro("tune@rnn")) == 10
+    lock = yaml.safe_load((copy.root / "dvc.lock").read_text())
+    assert "tune@rnn" in lock["stages"]
+
+
+@pytest.mark.parametrize("backend", ["jax"])
+def test_a_multirun_trains_a_grid_in_parallel_on_the_other_backend(smoke: StudyCopy, backend: str) -> None:
+    grid = [
+        "cell=rnn,lstm",
+        "train.learning_rate=1e-3,3e-3",
+        "train.epochs=1",
+        f"train.backend={backend}",
+        "hydra/launcher=joblib",
+    ]
+    output = smoke.run("python", "-m", "pipeline.train", "-m", "study=smoke", *grid, "hydra.launcher.n_jobs=2")
+    with sqlite3.connect(smoke.root / "mlflow.db") as store:
+        found = "select count(*) from params where key = 'train.backend' and value = ?"
+        assert store.execute(found, [backend]).fetchone()[0] == 4, output.stdout + output.stderr

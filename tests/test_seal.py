@@ -1,0 +1,54 @@
+"""The sealed test set: nothing before `evaluate` depends on a test label, or opens one."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from pipeline.evidence.scores import auc
+from study_copy import StudyCopy, files
+
+# Wall times differ between equal runs; the archive and the sealed labels are what was inverted.
+SPARED = ("timings.csv", "test_labels.npy", "reviews.tar.gz")
+
+
+def labels(copy: StudyCopy) -> np.ndarray:
+    return np.load(copy.root / "data/smoke/sealed/test_labels.npy")
+
+
+def test_inverted_test_labels_leave_every_file_before_evaluate_as_it_was(smoke: StudyCopy, inverted_smoke: StudyCopy) -> None:
+    np.testing.assert_array_equal(labels(inverted_smoke), 1 - labels(smoke))
+    for folder in ("data/smoke", "runs/smoke"):
+        expected, seen = files(smoke.root / folder, *SPARED), files(inverted_smoke.root / folder, *SPARED)
+        assert expected.keys() == seen.keys()
+        assert [path for path in expected if expected[path] != seen[path]] == []
+    assert sum(path.endswith("test_logits.npy") for path in files(smoke.root / "runs/smoke")) == 5
+
+
+def test_inverted_test_labels_mirror_every_score(smoke: StudyCopy, inverted_smoke: StudyCopy) -> None:
+    scores, mirrored = (pd.read_csv(copy.root / "results/smoke/scores/scores.csv") for copy in (smoke, inverted_smoke))
+    assert len(scores) == 2 * 8 + 2 * 2 * 2 + 2
+    np.testing.assert_allclose(mirrored["test"], 1 - scores["test"], atol=1e-6)
+    np.testing.assert_allclose(mirrored["test_auc"], 1 - scores["test_auc"], atol=2e-6)
+    assert scores["test"].max() > 0.7
+    pd.testing.assert_series_equal(scores["validation"], mirrored["validation"])
+
+
+def test_the_champion_does_not_depend_on_test_labels(smoke: StudyCopy, inverted_smoke: StudyCopy) -> None:
+    chosen = [
+        json.loads((copy.root / "results/smoke/report/metrics.json").read_text())["champion"] for copy in (smoke, inverted_smoke)
+    ]
+    assert chosen[0] == chosen[1]
+
+
+def test_only_pad_and_evaluate_open_the_sealed_labels_and_no_stage_before_report_opens_results(smoke: StudyCopy) -> None:
+    sealed = {(stage, mode) for stage, mode, path in smoke.opened() if "sealed" in path}
+    assert {stage for stage, _ in sealed} == {"pad", "evaluate"}
+    assert {stage for stage, mode in sealed if mode == "r"} == {"evaluate"}
+    assert {stage for stage, _, path in smoke.opened() if path.startswith("results/")} == {"evaluate", "report"}
+
+
+def test_the_place_of_a_test_row_tells_nothing(smoke: StudyCopy) -> None:
+    held = labels(smoke)
+    # Six standard errors of an AUC at chance.
+    assert abs(auc(np.arange(len(held), dtype=float), held) - 0.5) < 6 * np.sqrt((len(held) + 1) / (3 * len(held) ** 2))

@@ -1,0 +1,278 @@
+"""One training: every setting is connected, equal runs are equal to the bit, a diverged one is a failed run.
+
+Keras holds one backend a process. These tests are of TensorFlow; the last of them runs the others on JAX in another process.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, log_loss
+
+from pipeline.config import Cell, Config, Model, Task, Train
+from pipeline.data.arrays import Data
+from pipeline.errors import FairsweepError
+from pipeline.models.cells import CELLS
+from pipeline.training import backend
+from pipeline.training.fit import PREDICTION_BATCH, Epoch, Run, compiled, fit, predict, score, should_stop
+
+BACKEND = os.environ.get("FAIRSWEEP_TEST_BACKEND", "tensorflow")
+LENGTH, VOCABULARY, TRAIN = 8, 24, 64
+
+
+def config(cell: str = "gru", seed: int = 0, **settings: Any) -> Config:
+    """A tiny training; `settings` are those of `model` and `train`."""
+    names = {field.name for field in fields(Model)}
+    model = {"units": 8, "embedding": 8, **{name: value for name, value in settings.items() if name in names}}
+    train = {"batch_size": 16, "epochs": 1, "patience": None, "learning_rate": 0.01}
+    train |= {name: value for name, value in settings.items() if name not in names}
+    return Config(
+        name="tiny",
+        cells=[cell],
+        task=Task(name="tiny", source="generated", length=LENGTH, vocabulary=VOCABULARY),
+        cell=Cell(cell, cell),
+        model=Model(**model),
+        train=Train(backend=BACKEND, **train),
+        seed=seed,
+    )
+
+
+@cache
+def data() -> Data:
+    """Random tokens and random labels: they can be memorised, and nothing about validation can be learned."""
+    generator = np.random.default_rng(0)
+
+    def tokens(rows: int) -> np.ndarray:
+        return generator.integers(0, VOCABULARY, (rows, LENGTH)).astype(np.int32)
+
+    def labels(rows: int) -> np.ndarray:
+        return generator.permutation(np.arange(rows) % 2).astype(np.uint8)
+
+    return Data(tokens(TRAIN), labels(TRAIN), tokens(40), labels(40), tokens(30), "digest", True)
+
+
+@cache
+def trained(**settings: Any) -> Run:
+    """The run of these settings, made once."""
+    return fit(config(**settings), data())
+
+
+def everything(run: Run) -> tuple:
+    """All of a complete run that must not differ between two equal ones."""
+    assert run.validation_logits is not None
+    assert run.test_logits is not None
+    return run.epochs, run.best_epoch, run.validation_logits.tobytes(), run.test_logits.tobytes(), run.model
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_train_step_changes_every_weight(cell: str) -> None:
+    backend.use(BACKEND)
+    model = compiled(config(cell))
+    tokens, labels = data().train_tokens[:16], data().train_labels[:16]
+    before = model.get_weights()
+    model.train_on_batch(tokens, labels)
+    changed = [one != other for one, other in zip(before, model.get_weights(), strict=True)]
+    seen = np.isin(np.arange(VOCABULARY), tokens)
+    assert seen.any()
+    assert not seen.all()
+    assert np.array_equal(changed[0].any(axis=1), seen)
+    for weight, which in zip(model.weights[1:], changed[1:], strict=True):
+        assert which.any(), weight.path
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_can_memorise_64_reviews(cell: str) -> None:
+    run = fit(config(cell, epochs=40, learning_rate=0.03, units=16, keep="last"), data())
+    assert run.epochs[-1].accuracy > 0.98
+    assert run.epochs[-1].loss < 0.1 < run.epochs[0].loss
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seed": 1},
+        {"units": 9},
+        {"embedding": 9},
+        {"dropout": 0.5},
+        {"recurrent_dropout": 0.5},
+        {"masking": True},
+        {"learning_rate": 0.02},
+        {"clipnorm": 1e-9},
+        {"optimizer": "rmsprop"},
+        {"batch_size": 32},
+        {"epochs": 2, "keep": "last"},
+        {"cell": "lstm"},
+    ],
+    ids=str,
+)
+def test_every_setting_is_connected(changed: dict[str, Any]) -> None:
+    assert everything(trained(**changed)) != everything(trained())
+
+
+def test_equal_trainings_are_equal_to_the_bit() -> None:
+    once, again = (fit(config(dropout=0.3, epochs=2), data(), keep_model=True) for _ in range(2))
+    assert once.model
+    assert everything(once) == everything(again)
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it() -> None:
+    assert everything(trained(batch_size=1000)) == everything(trained(batch_size=TRAIN))
+
+
+def test_a_last_batch_that_is_not_full_is_left_out() -> None:
+    backend.use(BACKEND)
+    run = trained(batch_size=40)
+    assert run.state == "complete"
+    # Of 64 rows one batch of 40 is trained on: the loss of that epoch is that of one step.
+    model = compiled(config(batch_size=40))
+    rows = np.random.default_rng(0).permutation(TRAIN)[:40]
+    loss = model.train_on_batch(data().train_tokens[rows], data().train_labels[rows])[0]
+    assert run.epochs[0].loss == pytest.approx(float(loss), rel=1e-5)
+
+
+LONG: dict[str, Any] = {"epochs": 6, "learning_rate": 0.03}
+
+
+def test_the_best_epoch_is_kept_or_the_last() -> None:
+    best, last = trained(**LONG), trained(**LONG, keep="last")
+    assert best.epochs == last.epochs
+    assert len(best.epochs) == 6
+    scores = [epoch.validation for epoch in best.epochs]
+    assert best.best_epoch == scores.index(max(scores)) + 1
+    assert best.best_epoch != 6
+    assert last.best_epoch == 6
+    for run in (best, last):
+        assert run.best is not None
+        assert run.validation_logits is not None
+        assert score(run.validation_logits, data().validation_labels) == (run.best.validation_loss, run.best.validation)
+
+
+def test_the_kept_model_is_that_of_the_kept_epoch() -> None:
+    import keras
+
+    run = fit(config(**LONG), data(), keep_model=True)
+    assert everything(replace(run, model=None)) == everything(trained(**LONG))
+    assert run.model is not None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(run.model)
+        model = keras.models.load_model(path)
+    assert np.array_equal(predict(model, data().test_tokens), run.test_logits)
+    assert np.array_equal(predict(model, data().validation_tokens), run.validation_logits)
+
+
+def test_a_run_without_a_better_epoch_stops_early() -> None:
+    whole, stopped = trained(**LONG), trained(**LONG, patience=1)
+    ends = [n for n in range(1, 7) if should_stop(config(patience=1), whole.epochs[:n])]
+    assert len(stopped.epochs) == ends[0] < 6
+    assert stopped.epochs == whole.epochs[: ends[0]]
+
+
+def test_a_run_below_the_floor_stops_after_its_third_epoch() -> None:
+    stopped = trained(**LONG, floor=1.0)
+    assert stopped.epochs == trained(**LONG).epochs[:3]
+    assert stopped.state == "complete"
+
+
+def test_each_epoch_is_told_as_it_ends() -> None:
+    told: list[tuple[int, Epoch]] = []
+    run = fit(config(epochs=2), data(), on_epoch=lambda number, epoch: told.append((number, epoch)))
+    assert told == list(enumerate(run.epochs, 1))
+
+
+def history(*validation: float) -> list[Epoch]:
+    return [Epoch(0.5, 0.5, 0.5, value) for value in validation]
+
+
+@pytest.mark.parametrize(
+    ("validation", "stops"),
+    [
+        ([0.6], False),
+        ([0.6, 0.7, 0.7], False),
+        ([0.6, 0.7, 0.7, 0.69], True),
+        ([0.6, 0.7, 0.65, 0.71], False),
+        ([0.8, 0.7, 0.7], True),
+    ],
+)
+def test_patience_counts_the_epochs_since_the_first_best(validation: list[float], stops: bool) -> None:
+    assert should_stop(config(patience=2), history(*validation)) is stops
+    assert not should_stop(config(patience=None), history(*validation))
+
+
+@pytest.mark.parametrize(
+    ("validation", "stops"),
+    [([0.5, 0.5], False), ([0.5, 0.51, 0.52], True), ([0.5, 0.56, 0.5], False), ([0.5, 0.5, 0.55], False)],
+)
+def test_the_floor_is_held_against_the_best_epoch_of_three(validation: list[float], stops: bool) -> None:
+    assert should_stop(config(patience=None, floor=0.55), history(*validation)) is stops
+    assert not should_stop(config(patience=None, floor=0.0), history(*validation))
+
+
+def test_a_diverged_training_is_a_failed_run_with_its_reason() -> None:
+    run = fit(config(learning_rate=1e38, epochs=3), data(), keep_model=True)
+    assert (run.state, run.reason) == ("failed", "loss is nan in epoch 1")
+    assert (run.best_epoch, run.best, run.epochs) == (None, None, [])
+    assert run.validation_logits is run.test_logits is run.model is None
+    assert run.parameters == trained().parameters
+    assert run.seconds > 0
+
+
+# The log loss of infinite logits is nan, which numpy mentions.
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_logits_that_float16_cannot_hold_are_a_failed_run() -> None:
+    run = fit(config(learning_rate=1e30, epochs=1), data())
+    assert (run.state, run.reason) == ("failed", "logits of epoch 1 are not finite")
+    assert run.validation_logits is run.test_logits is None
+
+
+def test_predictions_do_not_depend_on_how_the_last_batch_is_filled() -> None:
+    backend.use(BACKEND)
+    model = compiled(config())
+    full = np.random.default_rng(1).integers(0, VOCABULARY, (PREDICTION_BATCH, LENGTH)).astype(np.int32)
+    whole, part = predict(model, full), predict(model, full[:30])
+    assert (part.dtype, part.shape) == (np.float16, (30,))
+    assert np.array_equal(part, whole[:30])
+    more = predict(model, np.concatenate([full, full[:1]]))
+    assert more.shape == (PREDICTION_BATCH + 1,)
+    assert more[-1] == whole[0]
+
+
+def test_scores_are_those_of_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 500).astype(np.uint8)
+    logits = generator.normal(0, 4, 500).astype(np.float16)
+    loss, accuracy = score(logits, labels)
+    exact = logits.astype(np.float64)
+    assert loss == pytest.approx(log_loss(labels, 1 / (1 + np.exp(-exact))), rel=1e-9)
+    assert accuracy == accuracy_score(labels, exact > 0)
+    assert type(loss) is type(accuracy) is float
+
+
+def test_a_logit_of_0_is_class_0_and_large_ones_stay_finite() -> None:
+    assert score(np.zeros(2, np.float16), np.array([0, 1], np.uint8)) == (pytest.approx(np.log(2)), 0.5)
+    assert score(np.array([60000.0, -60000.0], np.float16), np.array([1, 0], np.uint8)) == (0.0, 1.0)
+
+
+def test_a_second_backend_in_one_process_is_refused() -> None:
+    backend.use(BACKEND)
+    other = {"tensorflow": "jax", "jax": "tensorflow"}[BACKEND]
+    with pytest.raises(FairsweepError, match=f"train.backend={other}: this process already trains on {BACKEND}"):
+        backend.use(other)
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="this is that other process")
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed")
+def test_all_of_this_holds_on_jax() -> None:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__).relative_to(root))]
+    done = subprocess.run(command, cwd=root, env={**os.environ, "FAIRSWEEP_TEST_BACKEND": "jax"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert "1 skipped" in done.stdout
