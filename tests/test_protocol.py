@@ -29,7 +29,7 @@ def losses(cell: str, data: arrays.Data) -> list[float]:
         task=TASK,
         cell=Cell(cell, cell),
         model=Model(units=8, embedding=8, dropout=0.2),
-        train=Train(epochs=3, batch_size=64, learning_rate=0.01, clipnorm=1.0, patience=None),
+        train=Train(epochs=3, batch_size=32, learning_rate=0.01, clipnorm=1.0, patience=None),
         seed=1,
     )
     return [round(epoch.validation_loss, 5) for epoch in fit(config, data).epochs]

@@ -205,7 +205,7 @@ def split_caveat(study: dict[str, Any]) -> str:
         return f"The validation split is by movie. These reviews (`{source}`) are not the article's, so its numbers do not apply."
     return (
         f"Our validation split is by movie: no movie stands on both sides. So only *which* {_training_rows(study)}reviews train "
-        "differs from the article."
+        "differs from the article, and that an epoch leaves out its last, incomplete batch."
     )
 
 
