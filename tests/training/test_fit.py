@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,20 @@ from pipeline.data.arrays import Data
 from pipeline.errors import FairsweepError
 from pipeline.models.cells import CELLS
 from pipeline.training import backend
+from pipeline.training.archive import model_bytes
 from pipeline.training.fit import PREDICTION_BATCH, Epoch, Run, compiled, fit, predict, score, should_stop
 
 BACKEND = os.environ.get("FAIRSWEEP_TEST_BACKEND", "tensorflow")
 LENGTH, VOCABULARY, TRAIN = 8, 24, 64
+# Keras 3.15 reads its variables (on TensorFlow only to save them) by a call of np.array that NumPy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 
 
 def config(cell: str = "gru", seed: int = 0, **settings: Any) -> Config:
     """A tiny training; `settings` are those of `model` and `train`."""
     names = {field.name for field in fields(Model)}
-    model = {"units": 8, "embedding": 8, **{name: value for name, value in settings.items() if name in names}}
-    train = {"batch_size": 16, "epochs": 1, "patience": None, "learning_rate": 0.01}
+    model: dict[str, Any] = {"units": 8, "embedding": 8, **{name: value for name, value in settings.items() if name in names}}
+    train: dict[str, Any] = {"batch_size": 16, "epochs": 1, "patience": None, "learning_rate": 0.01}
     train |= {name: value for name, value in settings.items() if name not in names}
     return Config(
         name="tiny",
@@ -66,17 +69,17 @@ def trained(**settings: Any) -> Run:
 
 
 def everything(run: Run) -> tuple:
-    """All of a complete run that must not differ between two equal ones."""
+    """All numbers of a complete run."""
     assert run.validation_logits is not None
     assert run.test_logits is not None
-    return run.epochs, run.best_epoch, run.validation_logits.tobytes(), run.test_logits.tobytes(), run.model
+    return run.epochs, run.best_epoch, run.validation_logits.tobytes(), run.test_logits.tobytes()
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_train_step_changes_every_weight(cell: str) -> None:
     backend.use(BACKEND)
     model = compiled(config(cell))
-    tokens, labels = data().train_tokens[:16], data().train_labels[:16]
+    tokens, labels = data().train_tokens[:16] // 2, data().train_labels[:16]
     before = model.get_weights()
     model.train_on_batch(tokens, labels)
     changed = [one != other for one, other in zip(before, model.get_weights(), strict=True)]
@@ -90,7 +93,7 @@ def test_a_train_step_changes_every_weight(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_can_memorise_64_reviews(cell: str) -> None:
-    run = fit(config(cell, epochs=40, learning_rate=0.03, units=16, keep="last"), data())
+    run = fit(config(cell, epochs=25, learning_rate=0.03, units=16, keep="last"), data())
     assert run.epochs[-1].accuracy > 0.98
     assert run.epochs[-1].loss < 0.1 < run.epochs[0].loss
 
@@ -99,17 +102,13 @@ def test_every_cell_can_memorise_64_reviews(cell: str) -> None:
     "changed",
     [
         {"seed": 1},
-        {"units": 9},
-        {"embedding": 9},
         {"dropout": 0.5},
         {"recurrent_dropout": 0.5},
         {"masking": True},
         {"learning_rate": 0.02},
         {"clipnorm": 1e-9},
         {"optimizer": "rmsprop"},
-        {"batch_size": 32},
-        {"epochs": 2, "keep": "last"},
-        {"cell": "lstm"},
+        {"batch_size": TRAIN},
     ],
     ids=str,
 )
@@ -118,9 +117,22 @@ def test_every_setting_is_connected(changed: dict[str, Any]) -> None:
 
 
 def test_equal_trainings_are_equal_to_the_bit() -> None:
-    once, again = (fit(config(dropout=0.3, epochs=2), data(), keep_model=True) for _ in range(2))
-    assert once.model
-    assert everything(once) == everything(again)
+    assert everything(fit(config(dropout=0.5), data())) == everything(trained(dropout=0.5))
+
+
+@pytest.mark.xfail(strict=True, reason="Keras writes the memory address of the data type into config.json (shared_object_id)")
+def test_equal_models_are_equal_bytes() -> None:
+    backend.use(BACKEND)
+    import keras
+
+    def written() -> bytes:
+        keras.backend.clear_session()
+        # Kept alive, so that the second one lies elsewhere in memory.
+        models.append(compiled(config()))
+        return model_bytes(models[-1])
+
+    models: list[Any] = []
+    assert written() == written()
 
 
 def test_a_batch_larger_than_the_data_is_all_of_it() -> None:
@@ -141,8 +153,15 @@ def test_a_last_batch_that_is_not_full_is_left_out() -> None:
 LONG: dict[str, Any] = {"epochs": 6, "learning_rate": 0.03}
 
 
+@cache
+def watched() -> tuple[Run, list[tuple[int, Epoch]]]:
+    """The run of LONG with its model, and what it told as it went."""
+    told: list[tuple[int, Epoch]] = []
+    return fit(config(**LONG), data(), keep_model=True, on_epoch=lambda number, epoch: told.append((number, epoch))), told
+
+
 def test_the_best_epoch_is_kept_or_the_last() -> None:
-    best, last = trained(**LONG), trained(**LONG, keep="last")
+    best, last = watched()[0], trained(**LONG, keep="last")
     assert best.epochs == last.epochs
     assert len(best.epochs) == 6
     scores = [epoch.validation for epoch in best.epochs]
@@ -158,9 +177,10 @@ def test_the_best_epoch_is_kept_or_the_last() -> None:
 def test_the_kept_model_is_that_of_the_kept_epoch() -> None:
     import keras
 
-    run = fit(config(**LONG), data(), keep_model=True)
-    assert everything(replace(run, model=None)) == everything(trained(**LONG))
+    run, _ = watched()
     assert run.model is not None
+    assert run.test_logits is not None
+    assert run.validation_logits is not None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         path.write_bytes(run.model)
@@ -170,7 +190,7 @@ def test_the_kept_model_is_that_of_the_kept_epoch() -> None:
 
 
 def test_a_run_without_a_better_epoch_stops_early() -> None:
-    whole, stopped = trained(**LONG), trained(**LONG, patience=1)
+    whole, stopped = watched()[0], trained(**LONG, patience=1)
     ends = [n for n in range(1, 7) if should_stop(config(patience=1), whole.epochs[:n])]
     assert len(stopped.epochs) == ends[0] < 6
     assert stopped.epochs == whole.epochs[: ends[0]]
@@ -178,13 +198,12 @@ def test_a_run_without_a_better_epoch_stops_early() -> None:
 
 def test_a_run_below_the_floor_stops_after_its_third_epoch() -> None:
     stopped = trained(**LONG, floor=1.0)
-    assert stopped.epochs == trained(**LONG).epochs[:3]
+    assert stopped.epochs == watched()[0].epochs[:3]
     assert stopped.state == "complete"
 
 
 def test_each_epoch_is_told_as_it_ends() -> None:
-    told: list[tuple[int, Epoch]] = []
-    run = fit(config(epochs=2), data(), on_epoch=lambda number, epoch: told.append((number, epoch)))
+    run, told = watched()
     assert told == list(enumerate(run.epochs, 1))
 
 
@@ -228,7 +247,7 @@ def test_a_diverged_training_is_a_failed_run_with_its_reason() -> None:
 # The log loss of infinite logits is nan, which numpy mentions.
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_logits_that_float16_cannot_hold_are_a_failed_run() -> None:
-    run = fit(config(learning_rate=1e30, epochs=1), data())
+    run = fit(config(learning_rate=1e30, batch_size=TRAIN), data())
     assert (run.state, run.reason) == ("failed", "logits of epoch 1 are not finite")
     assert run.validation_logits is run.test_logits is None
 
@@ -272,7 +291,7 @@ def test_a_second_backend_in_one_process_is_refused() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed")
 def test_all_of_this_holds_on_jax() -> None:
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__).relative_to(root))]
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", str(Path(__file__).relative_to(root))]
     done = subprocess.run(command, cwd=root, env={**os.environ, "FAIRSWEEP_TEST_BACKEND": "jax"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert "1 skipped" in done.stdout
+    assert "this is that other process" in done.stdout
