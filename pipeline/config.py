@@ -6,7 +6,9 @@ dataclasses. A configuration of the search is a list of Hydra overrides; `with_o
 
 import dataclasses
 import difflib
+import math
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.errors import FairsweepError
 
 GROUPS = ("study", "task", "cell", "space", "recipe", "cluster")
+# What Hydra has by default, and does not accept from a user.
+NO_RECIPE = "recipe=null"
 FREE_TEXT = ("archive", "file", "out", "path", "scores", "text", "url")
 
 
@@ -139,10 +143,12 @@ def leaves(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, datac
 
 def limit_error(key: str, value: Any, limits: typing.Mapping[str, Any]) -> str | None:
     """What is wrong with `value`, or None: the limits are those of `limited`."""
-    if value is None or not limits or value == MISSING:
+    if value is None or value == MISSING:
         return None
     if "choices" in limits and value not in limits["choices"]:
         return f"{key}={value}: must be one of {', '.join(limits['choices'])}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{key}={value}: must be a finite number"
     tests = {
         "least": (lambda v, x: v >= x, "at least"),
         "most": (lambda v, x: v <= x, "at most"),
@@ -162,6 +168,8 @@ def check_value(key: str, value: Any) -> None:
     if key.startswith("space."):
         check_space_key(key, value)
         return
+    if key == "cell.arm":
+        raise FairsweepError(f"{key}={value}: the arm is the name of a file in conf/cell/; choose it by cell=NAME.")
     if key not in known and key not in sections:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         hint = f"the nearest key is {near[0]!r}" if near else "python -m pipeline.train --cfg job prints every key"
@@ -228,7 +236,7 @@ def check_parameter(key: str, parameter: Parameter) -> None:
         )
     if parameter.log and (parameter.low <= 0 or parameter.step is not None):
         raise FairsweepError(f"{where}: log needs low above 0 and no step.")
-    whole = parameter.step is not None and float(parameter.step).is_integer() and float(parameter.low).is_integer()
+    whole = all(float(number).is_integer() for number in (parameter.low, parameter.high, parameter.step or 1))
     for edge in (parameter.low, parameter.high):
         check_value(key, int(edge) if whole else edge)
 
@@ -250,9 +258,11 @@ def quoted(argument: str) -> str:
     """`argument` with the value of a free-text key quoted, so that Hydra's grammar leaves commas, spaces and `~` alone."""
     key, equals, value = argument.partition("=")
     free = equals and key.lstrip("+").rsplit(".", 1)[-1] in FREE_TEXT and not key.startswith("-")
-    if not free or value in ("", "null") or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
+    whole = re.fullmatch(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", value)
+    if not free or value in ("", "null") or whole:
         return argument
-    escaped = value.replace("'", "\\'")
+    # Hydra reads a backslash as itself but before a quote, and at the end, where the quote is its own.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"{key}='{escaped}'"
 
 
@@ -300,6 +310,10 @@ def to_config(composed: Any, arm: str) -> Config:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     except OmegaConfBaseException as error:
         raise FairsweepError(f"{getattr(error, 'full_key', '') or 'conf/'}: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, Config)
+    for group, names in (("cell", config.cells), ("recipe", config.recipes)):
+        for name in names:
+            check_group(group, name)
     return _typed(config, arm)
 
 
@@ -308,7 +322,7 @@ def compose(overrides: Sequence[str]) -> Config:
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
-    overrides = [quoted(override) for override in overrides]
+    overrides = [quoted(override) for override in overrides if override != NO_RECIPE]
     check_overrides(overrides, multirun=False)
     # Within a command Hydra is at work already, on the same conf/.
     working = GlobalHydra.instance().is_initialized()
@@ -348,7 +362,10 @@ def hydra_arguments(name: str, arguments: Sequence[str]) -> list[str]:
     quoted_arguments = [quoted(argument) for argument in arguments]
     parsed = get_args_parser().parse_args(quoted_arguments)
     check_overrides(parsed.overrides, parsed.multirun)
-    return [*quoted_arguments, f"hydra.job.name={name}"]
+    # Argparse takes one run of overrides.
+    first = quoted_arguments.index(parsed.overrides[0]) if parsed.overrides else len(quoted_arguments)
+    named = [*quoted_arguments[:first], f"hydra.job.name={name}", *quoted_arguments[first:]]
+    return [argument for argument in named if argument != NO_RECIPE]
 
 
 def command(function: Callable[[Config], Any]) -> Callable[[], None]:

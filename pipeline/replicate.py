@@ -21,6 +21,7 @@ def best_row(config: Config) -> list[str]:
 @command
 def main(config: Config) -> None:
     from pipeline.search import tables
+    from pipeline.search.champion import reproducible
     from pipeline.search.stage import complete
     from pipeline.search.state import Job, State, run_seed, settings
     from pipeline.tracking import Tracker
@@ -47,7 +48,7 @@ def main(config: Config) -> None:
         target = Path("runs") / config.name / "replicate" / config.cell.arm
         with replace_folder(target) as folder:
             tables.write_runs(folder, "replicates", ["kind", "replicate"], config, records)
-            (folder / "champion.keras").write_bytes(champion.run.model or b"")
+            (folder / "champion.keras").write_bytes(reproducible(champion.run.model or b""))
         tracker.register(target / "champion.keras", champion)
 
 

@@ -11,13 +11,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from pipeline.config import Config, leaves
-from pipeline.search.state import Record, State
-from pipeline.training import backend
+
+if TYPE_CHECKING:
+    from pipeline.search.state import Record, State
 
 # MLflow asks a host on the network for its telemetry settings unless told not to.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -72,7 +73,7 @@ def settings(config: Config) -> dict[str, str]:
 class Tracker:
     """Records the runs of one stage and arm under one parent run, which a resumed stage takes up again."""
 
-    def __init__(self, config: Config, stage: str, data_digest: str, state: State | None = None) -> None:
+    def __init__(self, config: Config, stage: str, data_digest: str, state: "State | None" = None) -> None:
         self.config, self.stage, self.data_digest, self.state = config, stage, data_digest, state
         self.store = client()
         self.experiment = experiment(self.store, config.name)
@@ -84,7 +85,7 @@ class Tracker:
 
     @classmethod
     @contextmanager
-    def open(cls, config: Config, stage: str, data_digest: str, state: State | None = None) -> Iterator["Tracker"]:
+    def open(cls, config: Config, stage: str, data_digest: str, state: "State | None" = None) -> Iterator["Tracker"]:
         """A tracker whose parent run ends with the block: FINISHED, KILLED when it was interrupted, FAILED otherwise."""
         tracker = cls(config, stage, data_digest, state)
         status = "FAILED"
@@ -146,7 +147,7 @@ class Tracker:
         )
         self.store.log_inputs(run_id, datasets=[DatasetInput(data, [])])
 
-    def log(self, record: Record) -> None:
+    def log(self, record: "Record") -> None:
         """One child run, written once: parameters, a metric an epoch, scores, seed and cost."""
         job = record.job
         if f"{job.key} done" in self.ids:
@@ -158,12 +159,14 @@ class Tracker:
         write(self.store, run_id, record)
         self._remember(f"{job.key} done", run_id)
 
-    def register(self, model: Path, record: Record) -> None:
+    def register(self, model: Path, record: "Record") -> None:
         """Log the arm's champion under the parent run and register it; the arm's name is its alias."""
         key = f"champion {record.job.key}"
         if key in self.ids:
             return
         import mlflow
+
+        from pipeline.training import backend
 
         name = registered(self.config.name)
         backend.use(self.config.train.backend)
@@ -184,7 +187,7 @@ class Tracker:
         self._remember(key, self.parent)
 
 
-def write(store: Any, run_id: str, record: Record) -> None:
+def write(store: Any, run_id: str, record: "Record") -> None:
     """Everything of a finished run in one batch, and its end."""
     from mlflow.entities import Metric, Param, RunTag
 
@@ -209,7 +212,7 @@ def write(store: Any, run_id: str, record: Record) -> None:
     store.set_terminated(run_id, "FINISHED" if run.state == "complete" else "FAILED")
 
 
-def log_one(config: Config, data_digest: str, record: Record) -> None:
+def log_one(config: Config, data_digest: str, record: "Record") -> None:
     """One run of `train`, beside the study's stages in the same experiment."""
     tracker = Tracker(config, "train", data_digest)
     write(tracker.store, tracker.parent, record)

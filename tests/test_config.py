@@ -99,7 +99,7 @@ def test_each_value_of_a_multirun_is_checked() -> None:
         ("seed=-1", "seed=-1: must be at least 0."),
         ("model.dropout=1.0", "model.dropout=1.0: must be below 1.0."),
         ("train.learning_rate=0", "train.learning_rate=0.0: must be above 0.0."),
-        ("train.learning_rate=nan", "train.learning_rate=nan: must be above 0.0."),
+        ("train.learning_rate=nan", "train.learning_rate=nan: must be a finite number."),
         ("train.floor=1.5", "train.floor=1.5: must be at most 1.0."),
         ("train.optimizer=adm", "train.optimizer=adm: must be one of adam, rmsprop."),
         ("cell.type=vanilla", "cell.type=vanilla: must be one of rnn, gru, lstm."),
@@ -124,7 +124,6 @@ def test_a_group_cannot_be_given_a_list() -> None:
     assert "no such cell" in refusal("cell=[rnn]")
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="Hydra takes no null for a group, and its ValueError comes through")
 def test_no_recipe_can_be_asked_for() -> None:
     assert compose(["recipe=null"]) == compose([])
 
@@ -174,7 +173,6 @@ def test_free_text_may_come_quoted_or_empty() -> None:
     assert compose(["task.archive=null"]).task.archive is None
 
 
-@pytest.mark.xfail(strict=True, raises=FairsweepError, reason="`quoted` leaves a backslash before a quote as it is")
 @pytest.mark.parametrize("text", ["C:\\folder\\", "a\\'b", "'a' or 'b'"])
 def test_free_text_survives_a_backslash_at_its_end_and_quotes_at_both(text: str) -> None:
     assert compose([f"task.archive={text}"]).task.archive == text
@@ -228,9 +226,6 @@ def test_with_overrides_checks_limits_too() -> None:
         with_overrides(compose([]), ["model.units=0"])
 
 
-@pytest.mark.xfail(
-    strict=True, raises=SystemExit, reason="the job's name is put behind -m, where Hydra's parser takes no override"
-)
 def test_a_flag_may_stand_behind_the_overrides() -> None:
     from hydra._internal.utils import get_args_parser
 

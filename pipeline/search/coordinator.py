@@ -52,6 +52,8 @@ def workers(cluster: Cluster) -> Iterator[Any]:
         processes=True,
         host="127.0.0.1",
         scheduler_kwargs={"dashboard": False},
+        # Its pages stay off, but it opens the port: any free one, so that two studies do not fight over it.
+        dashboard_address="127.0.0.1:0",
         memory_limit=cluster.memory,
         silence_logs=50,
     )
@@ -84,9 +86,12 @@ def run_jobs(jobs: Iterable[Job], cluster: Cluster) -> Generator[Record, None, N
     if not waiting:
         return
     parent = os.getppid()
-    signal.signal(signal.SIGTERM, _interrupt)
-    with workers(cluster) as client:
-        yield from _run(client, waiting, cluster.workers, lambda: os.getppid() != parent)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with workers(cluster) as client:
+            yield from _run(client, waiting, cluster.workers, lambda: os.getppid() != parent)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(*_: Any) -> None:

@@ -74,10 +74,13 @@ def values_of(config: Config, row: typing.Sequence[str]) -> dict[str, Any]:
         raise FairsweepError(f"the drawn table and conf/space differ in {', '.join(odd)}. Draw it again: dvc repro draw")
     values = {}
     for key, text in texts.items():
-        value = yaml.safe_load(text)
-        if isinstance(spread[key], FloatDistribution):
-            value = float(value)
-        if not spread[key]._contains(spread[key].to_internal_repr(value)):
+        try:
+            value = yaml.safe_load(text)
+            value = float(value) if isinstance(spread[key], FloatDistribution) else value
+            inside = spread[key]._contains(spread[key].to_internal_repr(value))
+        except (TypeError, ValueError):
+            inside = False
+        if not inside:
             raise FairsweepError(f"the drawn table has {key}={text}, outside {spread[key]}. Draw it again: dvc repro draw")
         values[key] = value
     return values

@@ -46,9 +46,11 @@ class Study:
         if row in self.finished:
             return
         self.ask(row)
-        trial = optuna.trial.Trial(self.study, self.study.get_trials(deepcopy=False)[self.running[row]]._trial_id)
+        known = self.study.get_trials(deepcopy=False)[self.running[row]]
+        trial = optuna.trial.Trial(self.study, known._trial_id)
         for number, epoch in enumerate(run.epochs, 1):
-            trial.report(epoch.validation, number)
+            if number not in known.intermediate_values:
+                trial.report(epoch.validation, number)
         if run.reason:
             trial.set_user_attr("reason", run.reason)
         if run.best is None:

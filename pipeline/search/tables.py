@@ -18,7 +18,7 @@ TIMING = ("attempt", "worker", "started", "seconds", "compile_seconds")
 
 def number(value: float | None) -> str:
     """A number for a table: six digits after the point at most, empty for none."""
-    return "" if value is None else repr(round(value, 6))
+    return "" if value is None else repr(round(float(value), 6))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -1,9 +1,11 @@
 """Train one configuration: the epoch loop, the stopping rules, the predictions."""
 
 import math
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,6 @@ from pipeline.config import Config
 from pipeline.data.arrays import Data
 from pipeline.models.build import build_model
 from pipeline.training import backend
-from pipeline.training.archive import model_bytes
 
 # Predictions run in batches of one fixed shape, so that XLA compiles one program for them; 5,000 and 25,000 divide by it.
 PREDICTION_BATCH = 1000
@@ -125,6 +126,8 @@ def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable
         if not math.isfinite(epoch.loss):
             return failed(run, f"loss is {epoch.loss} in epoch {number}", started)
         logits = predict(model, data.validation_tokens)
+        if not np.isfinite(logits).all():
+            return failed(run, f"logits are not finite after epoch {number}", started)
         epoch.validation_loss, epoch.validation = score(logits, data.validation_labels)
         run.epochs.append(epoch)
         if run.best is None or config.train.keep == "last" or epoch.validation > run.best.validation:
@@ -136,13 +139,21 @@ def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable
             break
     model.set_weights(weights)
     run.test_logits = predict(model, data.test_tokens)
-    if not all(np.isfinite(logits).all() for logits in (run.validation_logits, run.test_logits) if logits is not None):
-        return failed(run, f"logits of epoch {run.best_epoch} are not finite", started)
+    if not np.isfinite(run.test_logits).all():
+        return failed(run, f"test logits of epoch {run.best_epoch} are not finite", started)
     run.model = model_bytes(model) if keep_model else None
     run.seconds = time.perf_counter() - started
     steps = np.diff(marks)
     run.compile_seconds = max(0.0, steps[0] - float(np.median(steps[1:]))) if len(steps) > 1 else None
     return run
+
+
+def model_bytes(model: Any) -> bytes:
+    """The .keras file of `model`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        return path.read_bytes()
 
 
 def failed(run: Run, reason: str, started: float) -> Run:

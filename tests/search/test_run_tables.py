@@ -107,7 +107,6 @@ def test_times_stand_apart(trials: Path) -> None:
     assert read(trials / "timings.csv")[1]["compile_seconds"] == ""
 
 
-@pytest.mark.xfail(strict=True, reason="`number` writes the repr of numpy's numbers: np.float64(1.5)")
 def test_numpys_numbers_are_written_as_numbers(tmp_path: Path) -> None:
     given = record(0)
     # As `fit` leaves it: computed by numpy.

@@ -151,7 +151,6 @@ def test_overrides_set_the_config_to_the_drawn_values() -> None:
             assert getattr(getattr(config, section), name) == value
 
 
-@pytest.mark.xfail(strict=True, raises=FairsweepError, reason="`check_parameter` takes the ends for real numbers without a step")
 def test_whole_numbers_may_be_drawn_without_a_step() -> None:
     row = overrides(draw(CONFIG, 0))
     assert with_overrides(CONFIG, row).model.embedding == 8
@@ -179,7 +178,6 @@ def test_a_value_outside_the_space_is_refused(row: list[str]) -> None:
         values_of(CONFIG, row)
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="Optuna's own ValueError comes through `values_of`")
 @pytest.mark.parametrize("row", [edited(train__batch_size="100"), edited(train__learning_rate="fast")])
 def test_a_choice_or_a_word_outside_the_space_is_refused_in_our_words(row: list[str]) -> None:
     with pytest.raises(FairsweepError, match=r"the drawn table has .* Draw it again"):
