@@ -355,6 +355,13 @@ def task_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
+def replay_overrides(config: Config) -> list[str]:
+    """This command's overrides that a run of its own needs: all but how many runs there are and where they are done."""
+    spared = ("study=", "cell=", "search.", "cluster", "seed=", "task.archive=")
+    given = [one for one in task_overrides() if not one.lstrip("+").startswith(spared)]
+    return [f"study={config.name}", f"cell={config.cell.arm}", *given]
+
+
 def hydra_arguments(name: str, arguments: Sequence[str]) -> list[str]:
     """The command line for Hydra: checked, free text quoted, the job named after the command."""
     from hydra._internal.utils import get_args_parser

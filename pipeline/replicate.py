@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.config import Config, command, compose, task_overrides, with_overrides
+from pipeline.config import Config, command, compose, replay_overrides, task_overrides, with_overrides
 from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
-from pipeline.tune import replay_overrides
 
 
 def best_row(config: Config) -> list[str]:

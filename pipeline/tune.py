@@ -4,7 +4,7 @@ import csv
 import json
 from pathlib import Path
 
-from pipeline.config import Config, command, task_overrides, with_overrides
+from pipeline.config import Config, command, replay_overrides, with_overrides
 from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
 
@@ -20,13 +20,6 @@ def read_table(config: Config) -> list[list[str]]:
     if sorted(rows) != list(range(config.search.trials)):
         raise FairsweepError(f"{path} has {len(rows)} configurations, search.trials={config.search.trials}. {draw}")
     return [rows[i] for i in range(config.search.trials)]
-
-
-def replay_overrides(config: Config) -> list[str]:
-    """This command's overrides that a run of its own needs: all but how many runs there are and where they are done."""
-    spared = ("study=", "cell=", "search.", "cluster", "seed=", "task.archive=")
-    given = [one for one in task_overrides() if not one.lstrip("+").startswith(spared)]
-    return [f"study={config.name}", f"cell={config.cell.arm}", *given]
 
 
 @command

@@ -49,10 +49,9 @@ class StudyCopy:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """A command in the copy, in a process group of its own, left running."""
-        output = self.root.with_suffix(".output").open("a")
-        return subprocess.Popen(
-            words, cwd=self.root, env=self.env, stdout=output, stderr=output, text=True, start_new_session=True
-        )
+        with self.root.with_suffix(".output").open("a") as output:
+            kept = {"stdout": output, "stderr": output, "text": True}
+            return subprocess.Popen(words, cwd=self.root, env=self.env, start_new_session=True, **kept)
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace the one occurrence of `old` in a file of the copy."""

@@ -35,9 +35,9 @@ def test_every_stage_ran(smoke: StudyCopy) -> None:
 
 
 def test_a_stage_reads_nothing_it_does_not_declare(smoke: StudyCopy) -> None:
-    undeclared = set()
+    undeclared, stages = set(), lock(smoke)
     for stage, mode, path in smoke.opened():
-        entry = lock(smoke)[stage]
+        entry = stages[stage]
         declared = [one["path"] for part in ("deps", "outs") for one in entry.get(part, [])] + list(entry.get("params", {}))
         if path.startswith("conf/"):
             spared = (*NOT_A_CAUSE, *UNUSED.get(stage.split("@")[0], ()))
@@ -51,9 +51,9 @@ def test_a_stage_reads_nothing_it_does_not_declare(smoke: StudyCopy) -> None:
 
 
 def test_a_stage_imports_no_code_it_does_not_declare(smoke: StudyCopy) -> None:
-    undeclared = set()
+    undeclared, stages = set(), lock(smoke)
     for stage, _, path in smoke.opened():
-        declared = [one["path"] for one in lock(smoke)[stage].get("deps", [])]
+        declared = [one["path"] for one in stages[stage].get("deps", [])]
         spared = path in PLUMBING or PurePath(path).name == "__init__.py"
         if path.startswith("pipeline/") and path.endswith(".py") and not spared and not below(path, declared):
             undeclared.add((stage, path))
