@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,12 @@ class StudyCopy:
         """A command in the copy, in a process group of its own, left running."""
         with self.root.with_suffix(".output").open("a") as output:
             kept = {"stdout": output, "stderr": output, "text": True}
-            return subprocess.Popen(words, cwd=self.root, env=self.env, start_new_session=True, **kept)
+
+            def listen() -> None:
+                # A shell starts what it puts in the background deaf to Ctrl-C, and so would its children be.
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+            return subprocess.Popen(words, cwd=self.root, env=self.env, start_new_session=True, preexec_fn=listen, **kept)
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace the one occurrence of `old` in a file of the copy."""
