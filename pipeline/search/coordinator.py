@@ -105,10 +105,14 @@ def _run(client: Any, waiting: list[Job], slots: int, orphaned: Callable[[], boo
 
     running: dict[Any, Job] = {}
     deaths: dict[str, int] = {}
-    while waiting or running:
+
+    def hand_out() -> None:
         while waiting and len(running) < slots:
             job = waiting.pop()
             running[client.submit(task, job.config, job.keep_model, pure=False)] = job
+
+    hand_out()
+    while running:
         try:
             done = wait(list(running), timeout=PARENT_CHECK_SECONDS, return_when="FIRST_COMPLETED").done
         except TimeoutError:
@@ -129,7 +133,5 @@ def _run(client: Any, waiting: list[Job], slots: int, orphaned: Callable[[], boo
                 run, worker, started = future.result()
                 finished.append(Record(job, run, attempt, worker, started))
         # The next runs are under way before this one is written down, so that no worker waits for a database.
-        while waiting and len(running) < slots:
-            job = waiting.pop()
-            running[client.submit(task, job.config, job.keep_model, pure=False)] = job
+        hand_out()
         yield from finished
