@@ -10,7 +10,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.errors import FairsweepError
 
@@ -22,7 +24,12 @@ TEXT = {"arm": str, "kind": str, "state": str, "reason": str, "backend": str, "o
 
 @dataclass(frozen=True)
 class Results:
-    """What `evaluate` wrote, and all that the report reads: study.json and one data frame a CSV of the same name."""
+    """What `evaluate` wrote, and all that the report reads: study.json and one data frame a CSV of the same name.
+
+    Attributes:
+        correct: uint8 [rows of scores, bytes], packed bits, who got which test review right.
+        movies: int32 [reviews], which movie a test review is about, as anonymous numbers.
+    """
 
     study: dict[str, Any]
     scores: pd.DataFrame
@@ -33,6 +40,8 @@ class Results:
     timings: pd.DataFrame
     baseline: pd.DataFrame
     grid: pd.DataFrame
+    correct: NDArray[np.uint8]
+    movies: NDArray[np.integer]
 
     @property
     def cells(self) -> list[str]:
@@ -52,12 +61,14 @@ def load(folder: Path) -> Results:
     Raises:
         FairsweepError: if a file is missing.
     """
-    names = [field.name for field in fields(Results) if field.name != "study"]
-    for file in ["study.json", *(f"{name}.csv" for name in names)]:
+    names = [field.name for field in fields(Results) if field.name not in ("study", "correct", "movies")]
+    for file in ["study.json", "correct.npz", *(f"{name}.csv" for name in names)]:
         if not (folder / file).is_file():
             raise FairsweepError(f"{folder / file} is missing. Expected the tables of `evaluate`. Run `dvc repro evaluate`.")
     study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    return Results(study, **{name: pd.read_csv(folder / f"{name}.csv", dtype=TEXT) for name in names})
+    frames = {name: pd.read_csv(folder / f"{name}.csv", dtype=TEXT) for name in names}
+    with np.load(folder / "correct.npz", allow_pickle=False) as bits:
+        return Results(study, correct=bits["correct"], movies=bits["movies"], **frames)
 
 
 def best_row(runs: pd.DataFrame, number: str = "trial") -> pd.Series:
