@@ -60,7 +60,7 @@ def components(results: Results, films: Films, arm: str) -> dict[str, Any]:
 
 def winner(found: Sequence[Pair], cells: Sequence[str]) -> str | None:
     """The cell that is better than each other one, by the margin or by less; None when there is none."""
-    beaten = {cell: 0 for cell in cells}
+    beaten = dict.fromkeys(cells, 0)
     for pair in found:
         if (best := ahead(pair)) is not None:
             beaten[best] += 1
