@@ -160,7 +160,7 @@ def search_sd(pool: Pool, headline: int) -> float:
     """Standard deviation, from search to search, of the test score that a search of `headline` trials picks."""
     weights = trial_weights(pool.validation, headline)
     mean = weights @ pool.test
-    return float(np.sqrt(max(weights @ (pool.test - mean) ** 2, 0.0)))
+    return float(np.sqrt(weights @ (pool.test - mean) ** 2))
 
 
 def trials_needed(
