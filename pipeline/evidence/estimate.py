@@ -59,5 +59,5 @@ def film_variance(right: NDArray[np.floating], movies: NDArray[np.integer]) -> t
 
 def jackknife_variance(deleted: NDArray[np.floating]) -> float:
     """Variance of an estimate from its values with each of G parts left out in turn, float [G]: (G-1)/G * sum of squares."""
-    parts = len(deleted)
-    return float((parts - 1) / parts * ((deleted - deleted.mean()) ** 2).sum())
+    shifted = deleted - deleted[0]  # a constant has a variance of exactly 0
+    return float((len(deleted) - 1) * shifted.var())

@@ -73,7 +73,8 @@ def trial_weights(validation: Floats, headline: int) -> Floats:
 
 def picked(pool: Pool, headline: int) -> float:
     """Expected test score of the model that a search of `headline` trials picks on validation."""
-    return float(trial_weights(pool.validation, headline) @ pool.test)
+    base = pool.test[0]  # so that trials of one score have exactly that mean, and two such arms a gap of exactly 0
+    return float(base + trial_weights(pool.validation, headline) @ (pool.test - base))
 
 
 def deleted(pool: Pool, headline: int) -> Floats:
@@ -83,7 +84,7 @@ def deleted(pool: Pool, headline: int) -> Floats:
         ValueError: unless headline < N.
     """
     order, group, sizes = _ranked(pool.validation)
-    test = pool.test[order]
+    test = pool.test[order] - pool.test[0]  # as in `picked`
     sums = np.bincount(group, weights=test)
     ends = np.cumsum(sizes)
     starts = ends - sizes
@@ -96,7 +97,7 @@ def deleted(pool: Pool, headline: int) -> Floats:
     lower = np.concatenate([np.cumsum((before * means)[::-1])[::-1], [0.0]])[1:]
     values = np.empty(len(pool))
     values[order] = (upper + lower)[group] + own
-    return values
+    return values + pool.test[0]
 
 
 def degrees(trials: int, headline: int) -> float:
@@ -133,7 +134,8 @@ def win_probability(a: Pool, b: Pool, headline: int, paired: bool, alpha: float)
     """Probability that one search of `a` picks a model that scores above one of `b`, ties counting half.
 
     The interval is the jackknife's on the logit (coverage .96 to .99 in simulation, so slightly wide); above 200 trials it
-    leaves out 200 blocks instead of single trials. A probability of 0 or 1 is drawn in by 1/(2 N^2) to have a logit.
+    leaves out 200 blocks instead of single trials. A probability within 1/(2 N^2) of 0 or 1 shows no error of its own: its interval
+    is Clopper and Pearson's for the N/n searches that the pool holds, all ending alike.
 
     Returns:
         (probability, low, high).
@@ -142,6 +144,9 @@ def win_probability(a: Pool, b: Pool, headline: int, paired: bool, alpha: float)
     parts = min(len(a), MOST_DELETIONS)
     blocks = [np.arange(part, len(a), parts) for part in range(parts)]
     edge = 0.5 / len(a) ** 2
+    if not edge < whole < 1 - edge:
+        reach = float((alpha / 2) ** (headline / len(a)))
+        return (whole, reach, 1.0) if whole > 0.5 else (whole, 0.0, 1 - reach)
 
     def spread(values: list[float]) -> float:
         return jackknife_variance(logit(np.clip(values, edge, 1 - edge)))
@@ -151,7 +156,7 @@ def win_probability(a: Pool, b: Pool, headline: int, paired: bool, alpha: float)
     else:
         variance = spread([_above(a.without(block), b, headline) for block in blocks])
         variance += spread([_above(a, b.without(block), headline) for block in blocks])
-    logits = Estimate(float(logit(np.clip(whole, edge, 1 - edge))), variance, degrees(len(a), headline))
+    logits = Estimate(float(logit(whole)), variance, degrees(len(a), headline))
     low, high = expit(logits.interval(alpha))
     return whole, float(low), float(high)
 
