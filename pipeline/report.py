@@ -10,15 +10,16 @@ def report(config: Config) -> dict[str, Any]:
     """Reads results/STUDY/scores and nothing else, writes results/STUDY/report, returns what metrics.json holds."""
     from pipeline.files import replace_folder
     from pipeline.reporting import gate, page, plots, tables
+    from pipeline.reporting.metrics import metrics
     from pipeline.training.protocol import PROTOCOL
 
     results = tables.load(Path("results") / config.name / "scores")
     gate.check(results, PROTOCOL)
-    metrics = tables.metrics(results)
+    found = metrics(results)
     with replace_folder(Path("results") / config.name / "report") as folder:
-        page.write(folder, metrics, results)
+        page.write(folder, found, results)
         plots.write_all(folder / "plots", results)
-    return metrics
+    return found
 
 
 @command

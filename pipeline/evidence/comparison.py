@@ -73,7 +73,8 @@ def compare_pools(pools: Mapping[str, Pool], rules: Rules, films: Films | None =
         return pool.gap(pools[a], pools[b], rules.headline, rules.paired)
 
     def wins(a: str, b: str) -> tuple[float, float | None, float | None]:
-        return pool.win_probability(pools[a], pools[b], rules.headline, rules.paired, rules.level)
+        value, low, high = pool.win_probability(pools[a], pools[b], rules.headline, rules.paired, rules.level)
+        return (value, None, None) if np.isnan(low) else (value, low, high)
 
     def needed(search: Estimate, film: float) -> dict[str, int] | None:
         return pool.trials_needed(search, film, trials, rules.headline, rules.margin, rules.level)

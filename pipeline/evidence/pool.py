@@ -133,15 +133,17 @@ def win_probability(a: Pool, b: Pool, headline: int, paired: bool, alpha: float)
     """Probability that one search of `a` picks a model that scores above one of `b`, ties counting half.
 
     The interval is the jackknife's on the logit (coverage .96 to .99 in simulation, so slightly wide); above 200 trials it
-    leaves out 200 blocks instead of single trials. A probability of 0 or 1 is drawn in by 1/(2 N^2) to have a logit.
+    leaves out 200 blocks instead of single trials. So close to 0 or 1 that N trials cannot tell (1 in 2 N^2), there is none.
 
     Returns:
-        (probability, low, high).
+        (probability, low, high), low and high nan where there is no interval.
     """
     whole = _above(a, b, headline)
     parts = min(len(a), MOST_DELETIONS)
     blocks = [np.arange(part, len(a), parts) for part in range(parts)]
     edge = 0.5 / len(a) ** 2
+    if not edge < whole < 1 - edge:
+        return whole, np.nan, np.nan
 
     def spread(values: list[float]) -> float:
         return jackknife_variance(logit(np.clip(values, edge, 1 - edge)))
@@ -151,7 +153,7 @@ def win_probability(a: Pool, b: Pool, headline: int, paired: bool, alpha: float)
     else:
         variance = spread([_above(a.without(block), b, headline) for block in blocks])
         variance += spread([_above(a, b.without(block), headline) for block in blocks])
-    logits = Estimate(float(logit(np.clip(whole, edge, 1 - edge))), variance, degrees(len(a), headline))
+    logits = Estimate(float(logit(whole)), variance, degrees(len(a), headline))
     low, high = expit(logits.interval(alpha))
     return whole, float(low), float(high)
 

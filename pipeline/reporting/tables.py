@@ -1,4 +1,4 @@
-"""Tables in, numbers out: every number of metrics.json, report.md and the README comes from a function of this file.
+"""The tables that `evaluate` wrote, and what is counted and chosen from them.
 
 Accuracies are fractions, losses nats a review, times seconds. A failed run has no validation score (NaN) and the test score
 of guessing, so means over runs always have their full number of runs.
@@ -104,19 +104,12 @@ def spread(values: pd.Series) -> dict[str, Any]:
     """Mean, sample standard deviation (None for a single value), least, most and number of values."""
     sd = float(values.std(ddof=1)) if len(values) > 1 else None
     return {
-        "mean": _round(values.mean()),
-        "sd": _round(sd),
+        "mean": rounded(values.mean()),
+        "sd": rounded(sd),
         "n": len(values),
-        "min": _round(values.min()),
-        "max": _round(values.max()),
+        "min": rounded(values.min()),
+        "max": rounded(values.max()),
     }
-
-
-def recipe_metrics(results: Results, arm: str, recipe: str) -> dict[str, Any]:
-    """Test accuracy and log loss of one recipe's runs in one arm."""
-    runs = results.of("scores", arm, recipe)
-    loss = spread(runs["test_loss"])
-    return {**spread(runs["test"]), "loss_mean": loss["mean"], "loss_sd": loss["sd"]}
 
 
 def cost(runs: pd.DataFrame, timings: pd.DataFrame) -> dict[str, Any]:
@@ -138,67 +131,11 @@ def ledger(results: Results, arm: str) -> dict[str, Any]:
     }
 
 
-def arm_metrics(results: Results, arm: str) -> dict[str, Any]:
-    """All numbers of one cell; `optimism` is the best trial's validation minus the mean test of its retrainings."""
-    best = best_row(results.of("trials", arm))
-    tuned = spread(results.of("scores", arm, "tuned")["test"])
-    recipes = {recipe: recipe_metrics(results, arm, recipe) for recipe in results.study["recipes"]}
-    searched = ledger(results, arm)["tune"]
-    return {
-        "replicates": tuned,
-        "recipe": next(iter(recipes.values()), None),
-        "recipes": recipes,
-        "validation_of_best": _round(best["validation"]),
-        "optimism": _round(best["validation"] - tuned["mean"]),
-        "parameters": int(best["parameters"]),
-        "epochs": searched["epochs"],
-        "seconds": searched["seconds"],
-        "trials": searched["trials"],
-        "failed": searched["failed"],
-        "champion": champion(results.of("replicates", arm))["replicate"],
-        "best": {"trial": int(best["trial"]), "overrides": json.loads(best["overrides"])},
-    }
-
-
-def baseline_metrics(results: Results, kind: str) -> dict[str, Any]:
-    """Scores of one linear baseline, `same_tokens` or `whole_text`; its settings, and out of how many they were chosen."""
-    row = results.of("scores", "baseline", kind).iloc[0]
-    chosen = results.of("baseline", "baseline", kind).iloc[0]
-    return {
-        "validation": _round(row["validation"]),
-        "test": _round(row["test"]),
-        "loss": _round(row["test_loss"]),
-        "auc": _round(row["test_auc"]),
-        "settings": int((results.grid["kind"] == kind).sum()),
-        "seconds": round(float(results.of("timings", "baseline", kind)["seconds"].sum()), 1),
-        "ngrams": int(chosen["ngrams"]),
-        "C": float(chosen["C"]),
-        "features": int(chosen["features"]),
-    }
-
-
-def metrics(results: Results) -> dict[str, Any]:
-    """metrics.json, whole. Scores are fractions; `pairs` is empty as long as no verdict is given."""
-    study = results.study
-    return {
-        "study": study["study"],
-        "protocol": study["protocol"],
-        "trials": study["trials"],
-        "headline": study["headline"],
-        "margin": study["margin"],
-        "backend": study["backend"],
-        "arms": {arm: arm_metrics(results, arm) for arm in results.cells},
-        "baseline": {kind: baseline_metrics(results, kind) for kind in BASELINES},
-        "champion": champion(results.replicates, results.cells),
-        "pairs": [],
-        "ledger": {arm: ledger(results, arm) for arm in results.cells},
-    }
-
-
 def running_best(trials: pd.DataFrame) -> pd.Series:
     """Best validation accuracy among trials 0 to i of one arm, indexed by trial; a failed trial changes nothing."""
     return trials.set_index("trial")["validation"].sort_index().cummax().ffill()
 
 
-def _round(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """Six digits after the point; None for what is missing."""
     return None if value is None or pd.isna(value) else round(float(value), DIGITS)
