@@ -36,7 +36,7 @@ BEST = 10
 
 
 class Spread(NamedTuple):
-    """Complete trials, best understood as one table: `values` has a row a trial, `scores` are float [trials]."""
+    """Complete trials: the searched values of each, and their validation scores, float [trials]."""
 
     values: list[dict[str, Any]]
     scores: NDArray[np.floating]
@@ -207,13 +207,13 @@ def _encoded(
 
 
 def _edges(results: Results, arm: str) -> list[dict[str, Any]]:
-    complete = _complete(results, arm)
+    trials, complete = results.of("trials", arm), _complete(results, arm)
     ranges = [row for row in results.study["space"] if "choices" not in row and _varies(row)]
-    if complete.empty or not ranges:
+    if not ranges:
         return []
-    best = best_row(complete)
+    best = best_row(trials)
     if separate(results):
-        rows = [best_row(some) for _, some in complete.groupby("study")]
+        rows = [best_row(some) for _, some in trials.groupby("study") if some["validation"].notna().any()]
     else:
         ordered = complete.sort_values(["validation", "validation_loss", "trial"], ascending=[False, True, True])
         rows = [row for _, row in ordered.head(BEST).iterrows()] if len(complete) >= FEWEST else []
