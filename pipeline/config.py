@@ -6,6 +6,7 @@ dataclasses. A configuration of the search is a list of Hydra overrides; `with_o
 
 import dataclasses
 import difflib
+import importlib.util
 import math
 import os
 import re
@@ -85,12 +86,28 @@ class Train:
 
 @dataclass
 class Search:
-    """The budget, equal for every cell."""
+    """The design and the budget, equal for every cell. Trials and replicates are those of each of the separate studies."""
 
+    design: str = limited("pool", choices=("pool", "studies"))
     trials: int = limited(60, least=1)
     headline: int = limited(10, least=1)
     replicates: int = limited(5, least=1)
+    studies: int = limited(5, least=1)
+    sampler: str | None = limited(None, choices=("random", "tpe", "cmaes", "gp"))
+    pruner: str = limited("none", choices=("none", "median", "asha", "hyperband"))
     margin: float = limited(0.01, above=0.0)
+    alpha: float = limited(0.05, above=0.0, below=0.5)
+    looks: int = limited(1, least=1)
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the studies: 0 alone in a pool."""
+        return range(self.studies if self.design == "studies" else 1)
+
+    @property
+    def asked(self) -> str:
+        """The sampler in use, by name."""
+        return self.sampler or ("tpe" if self.design == "studies" else "random")
 
 
 @dataclass
@@ -214,6 +231,53 @@ def check_config(config: Config) -> Config:
             "Lower the headline budget or raise the trials."
         )
     return config
+
+
+def check_design(config: Config, installed: bool = True) -> None:
+    """Raise FairsweepError for a design that no verdict could follow from, before anything is computed.
+
+    `installed` also asks whether the sampler's package is there, which a command that samples nothing need not know.
+    """
+    search = config.search
+    remedy = _pool_rule(search) if search.design == "pool" else _studies_rule(search)
+    if remedy:
+        raise FairsweepError(remedy)
+    package, way = {"gp": ("torch", "pip install torch"), "cmaes": ("cmaes", "pip install cmaes")}.get(search.asked, (None, ""))
+    if installed and package and importlib.util.find_spec(package) is None:
+        raise FairsweepError(
+            f"search.sampler={search.sampler}: needs the package {package}, which is not installed. "
+            f"Install it ({way}), or choose search.sampler=tpe."
+        )
+
+
+def _pool_rule(search: Search) -> str | None:
+    """The rule of a pool that `search` breaks, with its remedy."""
+    dependent = "the pooled analysis needs independent random trials: use search.design=studies search.studies=5"
+    if search.asked != "random":
+        return f"search.sampler={search.sampler}: {dependent}, or search.sampler=random."
+    if search.pruner != "none":
+        return f"search.pruner={search.pruner} looks at other trials, and {dependent}, or search.pruner=none."
+    if search.trials < 4 * search.headline:
+        return (
+            f"search.trials={search.trials}, search.headline={search.headline}: the interval of a pooled search needs at least "
+            f"4 trials for each of the headline's. Raise search.trials to {4 * search.headline}, or lower search.headline."
+        )
+    return None
+
+
+def _studies_rule(search: Search) -> str | None:
+    """The rule of separate studies that `search` breaks, with its remedy."""
+    if search.studies < 3:
+        return (
+            f"search.studies={search.studies}: one study says which configuration is better, not which cell, and two hardly "
+            "tell how searches differ. Raise search.studies to 5 (at least 3)."
+        )
+    if search.headline != search.trials:
+        return (
+            f"search.headline={search.headline}: in separate studies the verdict speaks of the whole search, of "
+            f"search.trials={search.trials}. Set both to the same number."
+        )
+    return None
 
 
 def parameters(config: Config) -> dict[str, Parameter]:

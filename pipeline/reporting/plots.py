@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.reporting.tables import Results, best_row, champion, running_best
+from pipeline.reporting.tables import Results, best_row, running_best
 
 # The palette of Okabe and Ito, told apart with every common colour blindness; marks differ too, for print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -67,13 +67,12 @@ def draw_curves(axis: Axes, results: Results, arm: str, measure: str) -> None:
     """Draws one cell's `loss` or `accuracy` per epoch, train and validation: recipe runs thin, the champion bold."""
     columns = {"loss": ("loss", "validation_loss"), "accuracy": ("accuracy", "validation")}[measure]
     for recipe in results.study["recipes"]:
-        for _, run in results.of("replicate_epochs", arm, recipe).groupby("replicate"):
+        for _, run in results.of("replicate_epochs", arm, recipe).groupby(["study", "replicate"]):
             for column, colour in zip(columns, (TRAIN, VALIDATION), strict=True):
                 axis.plot(run["epoch"], run[column], color=colour, linewidth=0.7, alpha=0.55)
-    tuned = results.of("replicates", arm, "tuned")
-    best = tuned[tuned["replicate"] == champion(tuned)["replicate"]].iloc[0]
+    best = best_row(results.of("replicates", arm, "tuned"), "replicate")
     epochs = results.of("replicate_epochs", arm, "tuned")
-    epochs = epochs[epochs["replicate"] == best["replicate"]].set_index("epoch")
+    epochs = epochs[(epochs["study"] == best["study"]) & (epochs["replicate"] == best["replicate"])].set_index("epoch")
     for column, colour in zip(columns, (TRAIN, VALIDATION), strict=True):
         axis.plot(epochs.index, epochs[column], color=colour, linewidth=2.4)
     kept = int(best["best_epoch"])
@@ -103,8 +102,10 @@ def search(results: Results) -> Figure:
 def draw_best_so_far(axis: Axes, trials: pd.DataFrame, arm: str, place: int) -> None:
     """Draws one cell's running best, with a mark on the trial chosen."""
     colour, mark = _look(place)
-    best, chosen = running_best(trials), best_row(trials)
-    axis.step(best.index, best, where="post", color=colour, linewidth=2)
+    chosen = best_row(trials)
+    for _, own in trials.groupby("study"):
+        best = running_best(own)
+        axis.step(best.index, best, where="post", color=colour, linewidth=2)
     axis.plot([chosen["trial"]], [chosen["validation"]], marker=mark, markersize=8, color=colour, linewidth=2, label=arm)
 
 
