@@ -1,4 +1,7 @@
-"""replicate: one arm's best configuration and each recipe on R fresh seeds, and its champion. runs/STUDY/replicate/ARM/"""
+"""replicate: one arm's best configuration and each recipe on R fresh seeds, and its champion. runs/STUDY/replicate/ARM/
+
+Separate studies each have their own best configuration, and their own split.
+"""
 
 from pathlib import Path
 
@@ -7,14 +10,20 @@ from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
 
 
-def best_row(config: Config) -> list[str]:
-    """The overrides of the arm's best configuration, as `tune` left them."""
+def best_rows(config: Config) -> list[list[str]]:
+    """The overrides of the best configuration of each study of the arm, as `tune` left them."""
     import yaml
 
     path = Path("runs") / config.name / "tune" / config.cell.arm / "best.yaml"
     if not path.exists():
         raise FairsweepError(f"{path} is missing. Tune the cell first: dvc repro tune@{config.cell.arm}")
-    return yaml.safe_load(path.read_text())["overrides"]
+    chosen = {one["study"]: one["overrides"] for one in yaml.safe_load(path.read_text())["studies"]}
+    if sorted(chosen) != list(config.search.numbers):
+        raise FairsweepError(
+            f"{path} has the best of {len(chosen)} studies. Expected {len(config.search.numbers)}. "
+            f"Tune the cell again: dvc repro tune@{config.cell.arm}"
+        )
+    return [chosen[study] for study in config.search.numbers]
 
 
 @command
@@ -22,22 +31,21 @@ def main(config: Config) -> None:
     from pipeline.search import tables
     from pipeline.search.champion import reproducible
     from pipeline.search.stage import complete
-    from pipeline.search.state import Job, State, run_seed, settings
+    from pipeline.search.state import Job, State, own_overrides, settings
     from pipeline.tracking import Tracker
     from pipeline.training.work import load_data
 
-    row = best_row(config)
+    rows = best_rows(config)
     data = load_data(config)
-    kinds = {"tuned": (config, row)}
-    for recipe in config.recipes:
-        kinds[recipe] = (compose([*task_overrides(), f"recipe={recipe}"]), [f"recipe={recipe}"])
+    recipes = {recipe: compose([*task_overrides(), f"recipe={recipe}"]) for recipe in config.recipes}
     jobs = []
-    for kind, (base, overrides) in kinds.items():
-        plain = overrides if kind == "tuned" else []
-        for number in range(config.search.replicates):
-            seed = f"seed={run_seed(config.seed, config.cell.arm, kind, number)}"
-            trained = with_overrides(base, [*plain, seed])
-            jobs.append(Job(kind, number, trained, [*replay_overrides(config), *overrides, seed], keep_model=kind == "tuned"))
+    for study, row in enumerate(rows):
+        kinds = {"tuned": (config, row, row)} | {name: (base, [], [f"recipe={name}"]) for name, base in recipes.items()}
+        for kind, (base, plain, overrides) in kinds.items():
+            for number in range(config.search.replicates):
+                own = own_overrides(config, study, kind, number)
+                replay = [*replay_overrides(config), *overrides, *own]
+                jobs.append(Job(kind, number, with_overrides(base, [*plain, *own]), replay, kind == "tuned", study))
     document = settings(config, "replicate", data.digest)
     with State.open(document) as state, Tracker.open(config, "replicate", data.digest, state) as tracker:
         records = complete("replicate", config, jobs, state, [tracker.log])

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, command
+from pipeline.config import Config, check_design, command
 
 
 def report(config: Config) -> dict[str, Any]:
@@ -12,11 +12,13 @@ def report(config: Config) -> dict[str, Any]:
 
     from pipeline.files import replace_folder
     from pipeline.reporting import gate, html, page, plots, tables
+    from pipeline.reporting.join import describe
     from pipeline.reporting.metrics import metrics
     from pipeline.training.protocol import PROTOCOL
 
+    check_design(config, installed=False)
     results = tables.load(Path("results") / config.name / "scores")
-    gate.check(results, PROTOCOL)
+    gate.check(results, describe(config, results.study["data"], PROTOCOL))
     found = metrics(results)
     with replace_folder(Path("results") / config.name / "report") as folder:
         figures = plots.draw_all(found, results, pd.DataFrame(columns=["arm", "curve", "budget", "value", "low", "high"]))

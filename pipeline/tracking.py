@@ -153,9 +153,9 @@ class Tracker:
         if f"{job.key} done" in self.ids:
             return
         # The id is noted before the run is written, so that a resumed stage takes up this run and makes no second one.
-        run_id = self.ids.get(job.key) or self._create(
-            job.key, f"{self.config.cell.arm} {job.kind} {job.number}", {"mlflow.parentRunId": self.parent}
-        )
+        study = {"study": str(job.study)} if job.separate else {}
+        name = " ".join([self.config.cell.arm, *(f"study {job.study}" for _ in study), job.kind, str(job.number)])
+        run_id = self.ids.get(job.key) or self._create(job.key, name, {"mlflow.parentRunId": self.parent, **study})
         write(self.store, run_id, record)
         self._remember(f"{job.key} done", run_id)
 
@@ -209,7 +209,7 @@ def write(store: Any, run_id: str, record: "Record") -> None:
     params = [Param(key, value) for key, value in settings(job.config).items()]
     tags = [RunTag("kind", job.kind), RunTag("number", str(job.number)), RunTag("state", run.state), RunTag("reason", run.reason)]
     store.log_batch(run_id, metrics=metrics, params=params, tags=tags)
-    store.set_terminated(run_id, "FINISHED" if run.state == "complete" else "FAILED")
+    store.set_terminated(run_id, "FAILED" if run.state == "failed" else "FINISHED")
 
 
 def log_one(config: Config, data_digest: str, record: "Record") -> None:

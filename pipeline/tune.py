@@ -1,12 +1,20 @@
-"""tune: one arm's N trials, the drawn configurations trained once each. runs/STUDY/tune/ARM/"""
+"""tune: one arm's trials, each configuration trained once. runs/STUDY/tune/ARM/
+
+In a pool they are those of the drawn table; separate studies ask their samplers for them, one after another.
+"""
 
 import csv
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.config import Config, command, replay_overrides, with_overrides
+from pipeline.config import Config, check_design, command, replay_overrides, with_overrides
 from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
+
+if TYPE_CHECKING:
+    from pipeline.search.state import Record, State
+    from pipeline.tracking import Tracker
 
 
 def read_table(config: Config) -> list[list[str]]:
@@ -22,38 +30,54 @@ def read_table(config: Config) -> list[list[str]]:
     return [rows[i] for i in range(config.search.trials)]
 
 
+def pool(config: Config, table: list[list[str]], state: "State", tracker: "Tracker") -> list["Record"]:
+    """The trials of the drawn table, independent of one another."""
+    from pipeline.search.stage import complete
+    from pipeline.search.state import Job, own_overrides
+    from pipeline.search.study import Study
+
+    jobs = []
+    for trial, row in enumerate(table):
+        own = own_overrides(config, 0, "trial", trial)
+        overrides = [*replay_overrides(config), *row, *own]
+        jobs.append(Job("trial", trial, with_overrides(config, [*row, *own]), overrides))
+    study = Study(config, state.folder, table)
+    return complete("tune", config, jobs, state, [study.tell, tracker.log], start=lambda job: study.ask(job.number))
+
+
+def studies(config: Config, state: "State", tracker: "Tracker") -> list["Record"]:
+    """The trials of K studies, each asked for when the one before it in its study is done."""
+    from pipeline.search.stage import complete_studies
+    from pipeline.search.studies import Sequential
+
+    replay = replay_overrides(config)
+    several = [Sequential(config, state, number, replay) for number in config.search.numbers]
+    return complete_studies(config, several, state, [tracker.log])
+
+
 @command
 def main(config: Config) -> None:
     from pipeline.search import tables
     from pipeline.search.space import distributions
-    from pipeline.search.stage import complete
-    from pipeline.search.state import Job, State, run_seed, settings
-    from pipeline.search.study import Study
+    from pipeline.search.state import State, settings
     from pipeline.tracking import Tracker
     from pipeline.training.work import load_data
 
-    table = read_table(config)
+    check_design(config)
+    pooled = config.search.design == "pool"
+    table = read_table(config) if pooled else []
     data = load_data(config)
     document = settings(config, "tune", data.digest)
     # What is searched has no fixed value that a trial could depend on.
     for key in distributions(config):
         section, name = key.split(".")
         document[section].pop(name)
-    jobs = []
-    for trial, row in enumerate(table):
-        seed = run_seed(config.seed, config.cell.arm, "trial", trial)
-        overrides = [*replay_overrides(config), *row, f"seed={seed}"]
-        jobs.append(Job("trial", trial, with_overrides(config, [*row, f"seed={seed}"]), overrides))
     with State.open(document) as state, Tracker.open(config, "tune", data.digest, state) as tracker:
-        study = Study(config, state.folder, table)
-        records = complete("tune", config, jobs, state, [study.tell, tracker.log], start=lambda job: study.ask(job.number))
-        best = tables.best(records)
-        if best is None:
-            reasons = sorted({record.run.reason for record in records})
-            raise FairsweepError(f"every trial of {config.cell.arm} failed: {'; '.join(reasons)}")
+        records = pool(config, table, state, tracker) if pooled else studies(config, state, tracker)
+        winners = tables.winners(config, records)
         with replace_folder(Path("runs") / config.name / "tune" / config.cell.arm) as folder:
             tables.write_runs(folder, "trials", ["trial"], config, records)
-            tables.write_best(folder / "best.yaml", best, table[best.job.number])
+            tables.write_best(folder / "best.yaml", distributions(config), winners)
 
 
 if __name__ == "__main__":

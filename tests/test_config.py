@@ -13,7 +13,7 @@ from pipeline.config import Config, Parameter, check_overrides, compose, hydra_a
 from pipeline.errors import FairsweepError
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = sorted(path.stem for path in (ROOT / "pipeline").glob("*.py") if "\n@command\n" in path.read_text())
+COMMANDS = sorted(path.stem for path in (ROOT / "pipeline").glob("*.py") if "\n@command" in path.read_text())
 
 
 def names(group: str) -> list[str]:

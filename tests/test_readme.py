@@ -66,12 +66,14 @@ def test_each_make_line_is_a_target(line: str) -> None:
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("python -m")])
 def test_each_python_line_is_accepted_by_its_command(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.config import hydra_arguments
+    from pipeline.compare import Comparison
+    from pipeline.config import Config, hydra_arguments
 
     monkeypatch.chdir(ROOT)
     _, _, module, *arguments = line.split()
     assert Path(ROOT, *module.split(".")).with_suffix(".py").is_file()
-    assert hydra_arguments(module.split(".")[-1], arguments)
+    schema = Comparison if module == "pipeline.compare" else Config
+    assert hydra_arguments(module.split(".")[-1], arguments, schema)
 
 
 def test_each_link_leads_to_a_file() -> None:

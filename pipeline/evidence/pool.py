@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit, logit
 
-from pipeline.evidence.estimate import Estimate, jackknife_variance
+from pipeline.evidence.estimate import Estimate, all_alike, jackknife_variance
 
 # Above so many trials a probability's jackknife leaves out blocks of them; one at a time would take N^2.
 MOST_DELETIONS = 200
@@ -73,7 +73,8 @@ def trial_weights(validation: Floats, headline: int) -> Floats:
 
 def picked(pool: Pool, headline: int) -> float:
     """Expected test score of the model that a search of `headline` trials picks on validation."""
-    return float(trial_weights(pool.validation, headline) @ pool.test)
+    base = pool.test[0]  # so that trials of one score have exactly that mean, and two such arms a gap of exactly 0
+    return float(base + trial_weights(pool.validation, headline) @ (pool.test - base))
 
 
 def deleted(pool: Pool, headline: int) -> Floats:
@@ -83,7 +84,7 @@ def deleted(pool: Pool, headline: int) -> Floats:
         ValueError: unless headline < N.
     """
     order, group, sizes = _ranked(pool.validation)
-    test = pool.test[order]
+    test = pool.test[order] - pool.test[0]  # as in `picked`
     sums = np.bincount(group, weights=test)
     ends = np.cumsum(sizes)
     starts = ends - sizes
@@ -96,7 +97,7 @@ def deleted(pool: Pool, headline: int) -> Floats:
     lower = np.concatenate([np.cumsum((before * means)[::-1])[::-1], [0.0]])[1:]
     values = np.empty(len(pool))
     values[order] = (upper + lower)[group] + own
-    return values
+    return values + pool.test[0]
 
 
 def degrees(trials: int, headline: int) -> float:
@@ -133,17 +134,18 @@ def win_probability(a: Pool, b: Pool, headline: int, paired: bool, alpha: float)
     """Probability that one search of `a` picks a model that scores above one of `b`, ties counting half.
 
     The interval is the jackknife's on the logit (coverage .96 to .99 in simulation, so slightly wide); above 200 trials it
-    leaves out 200 blocks instead of single trials. So close to 0 or 1 that N trials cannot tell (1 in 2 N^2), there is none.
+    leaves out 200 blocks instead of single trials. A probability within 1/(2 N^2) of 0 or 1 shows no error of its own: its interval
+    is Clopper and Pearson's for the N/n searches that the pool holds, all ending alike.
 
     Returns:
-        (probability, low, high), low and high nan where there is no interval.
+        (probability, low, high).
     """
     whole = _above(a, b, headline)
     parts = min(len(a), MOST_DELETIONS)
     blocks = [np.arange(part, len(a), parts) for part in range(parts)]
     edge = 0.5 / len(a) ** 2
     if not edge < whole < 1 - edge:
-        return whole, np.nan, np.nan
+        return whole, *all_alike(whole, len(a) / headline, alpha)
 
     def spread(values: list[float]) -> float:
         return jackknife_variance(logit(np.clip(values, edge, 1 - edge)))
@@ -162,7 +164,7 @@ def search_sd(pool: Pool, headline: int) -> float:
     """Standard deviation, from search to search, of the test score that a search of `headline` trials picks."""
     weights = trial_weights(pool.validation, headline)
     mean = weights @ pool.test
-    return float(np.sqrt(max(weights @ (pool.test - mean) ** 2, 0.0)))
+    return float(np.sqrt(weights @ (pool.test - mean) ** 2))
 
 
 def trials_needed(

@@ -4,7 +4,7 @@ Text is carried over as it was written, so the joined tables repeat the arms' ta
 """
 
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.config import Config
 from pipeline.errors import FairsweepError
 from pipeline.evidence.scores import GUESS, correctness, pack, score
-from pipeline.reporting.gate import check_finished, check_numbers
+from pipeline.reporting.gate import check_finished, check_numbers, each_study
 from pipeline.reporting.tables import BASELINES, DIGITS
 
 SCORE_COLUMNS = ["study", "arm", "kind", "trial", "state", "validation", "validation_loss", "test", "test_loss", "test_auc"]
@@ -117,6 +117,9 @@ def describe(config: Config, meta: dict[str, Any], protocol: int) -> dict[str, A
         "cells": list(config.cells),
         "recipes": list(config.recipes),
         **asdict(config.search),
+        # What is in use: a pool is one study.
+        "studies": len(config.search.numbers),
+        "sampler": config.search.asked,
         "backend": config.train.backend,
         "task": {key: getattr(task, key) for key in ("name", "source", "length", "vocabulary", "padding")},
         "fixed": {key: value for key, value in fixed.items() if key not in space and key != "train.backend"},
@@ -166,11 +169,12 @@ def _check_arms(folder: Path, stage: str, cells: Sequence[str]) -> None:
 
 def _trials(config: Config, runs: Path, arm: str, reviews: int) -> Runs:
     folder, remedy = runs / "tune" / arm, f"dvc repro tune@{arm}"
-    part = _read(folder, "trials", reviews, remedy, lambda table: table["trial"].astype(int))
+    part = _read(folder, "trials", reviews, remedy, ["study", "trial"])
     table, name = part.table, f"the trials of {arm}"
     _check_own(folder, table, arm, remedy)
-    check_numbers(name, "trial", table["trial"].astype(int), range(config.search.trials), remedy)
-    check_finished(name, table["state"], remedy)
+    for of, own in each_study(name, table, config.search.numbers, remedy):
+        check_numbers(of, "trial", own["trial"].astype(int), range(config.search.trials), remedy)
+        check_finished(of, own["state"], remedy)
     others = {
         "trials": table,
         "epochs": _table(folder / "epochs.csv", remedy),
@@ -182,21 +186,15 @@ def _trials(config: Config, runs: Path, arm: str, reviews: int) -> Runs:
 def _replicates(config: Config, runs: Path, arm: str, reviews: int) -> Runs:
     folder, remedy = runs / "replicate" / arm, f"dvc repro replicate@{arm}"
     kinds = ["tuned", *config.recipes]
-    place = {kind: position for position, kind in enumerate(kinds)}
-    part = _read(
-        folder,
-        "replicates",
-        reviews,
-        remedy,
-        lambda table: table["kind"].map(place).fillna(len(place)) * len(table) + table["replicate"].astype(int),
-    )
+    part = _read(folder, "replicates", reviews, remedy, ["study", "kind", "replicate"], kinds)
     table = part.table
     _check_own(folder, table, arm, remedy)
     check_numbers(f"the kinds of replicates of {arm}", "kind", table["kind"].unique(), kinds, remedy)
     for kind in kinds:
-        some, name = table[table["kind"] == kind], f"the {kind} replicates of {arm}"
-        check_numbers(name, "replicate", some["replicate"].astype(int), range(config.search.replicates), remedy)
-        check_finished(name, some["state"], remedy)
+        some = table[table["kind"] == kind]
+        for name, own in each_study(f"the {kind} replicates of {arm}", some, config.search.numbers, remedy):
+            check_numbers(name, "replicate", own["replicate"].astype(int), range(config.search.replicates), remedy)
+            check_finished(name, own["state"], remedy)
     timings = _table(folder / "timings.csv", remedy).rename(columns={"replicate": "trial"})
     others = {
         "replicates": table,
@@ -208,8 +206,7 @@ def _replicates(config: Config, runs: Path, arm: str, reviews: int) -> Runs:
 
 def _baselines(folder: Path, reviews: int) -> Runs:
     remedy = "dvc repro baseline"
-    place = {kind: position for position, kind in enumerate(BASELINES)}
-    part = _read(folder, "baseline", reviews, remedy, lambda table: table["kind"].map(place).fillna(len(place)))
+    part = _read(folder, "baseline", reviews, remedy, ["kind"], BASELINES)
     _check_own(folder, part.table, "baseline", remedy)
     check_numbers("the baselines", "kind", part.table["kind"], BASELINES, remedy)
     check_finished("the baselines", part.table["state"], remedy)
@@ -223,8 +220,10 @@ def _baselines(folder: Path, reviews: int) -> Runs:
     return Runs(part.table.assign(trial=0), part.logits, others)
 
 
-def _read(folder: Path, name: str, reviews: int, remedy: str, order: Callable[[pd.DataFrame], pd.Series]) -> Runs:
-    """One folder's table and test logits, both sorted by `order`, after checking that they belong to one another."""
+def _read(folder: Path, name: str, reviews: int, remedy: str, identity: Sequence[str], kinds: Sequence[str] = ()) -> Runs:
+    """One folder's table and test logits, both sorted by the columns `identity` (`kind` in the order of `kinds`), after
+    checking that they belong to one another.
+    """
     table = _table(folder / f"{name}.csv", remedy)
     logits = _logits(folder / "test_logits.npy", len(table), reviews, remedy)
     _logits(folder / "validation_logits.npy", len(table), None, remedy)
@@ -233,7 +232,9 @@ def _read(folder: Path, name: str, reviews: int, remedy: str, order: Callable[[p
         raise FairsweepError(
             f"{folder / 'test_logits.npy'} holds NaN in runs that {name}.csv calls complete. Expected numbers there. Run `{remedy}`."
         )
-    rows = np.argsort(order(table).to_numpy(), kind="stable")
+    place = {kind: position for position, kind in enumerate(kinds)}
+    keys = [table[key].map(place).fillna(len(place)) if key == "kind" else table[key].astype(int) for key in identity]
+    rows = np.lexsort(keys[::-1])
     return Runs(table.iloc[rows].reset_index(drop=True), logits[rows], {})
 
 

@@ -48,6 +48,11 @@ class Results:
         """The arms, in the study's order."""
         return list(self.study["cells"])
 
+    @property
+    def studies(self) -> range:
+        """The numbers of the studies: 0 alone in a pool."""
+        return range(self.study.get("studies", 1))
+
     def of(self, table: str, arm: str, kind: str | None = None) -> pd.DataFrame:
         """The rows of one arm, and of one kind where given, in the named table."""
         frame: pd.DataFrame = getattr(self, table)
@@ -72,7 +77,7 @@ def load(folder: Path) -> Results:
 
 
 def best_row(runs: pd.DataFrame, number: str = "trial") -> pd.Series:
-    """The run chosen on validation: highest accuracy, then lower loss, then lower number; failed runs are never chosen.
+    """The run chosen on validation: highest accuracy, then lower loss, then lower study and number; failed runs never are.
 
     Raises:
         ValueError: if every run failed.
@@ -80,7 +85,8 @@ def best_row(runs: pd.DataFrame, number: str = "trial") -> pd.Series:
     finished = runs[runs["validation"].notna()]
     if finished.empty:
         raise ValueError("runs must hold one that did not fail.")
-    return finished.sort_values(["validation", "validation_loss", number], ascending=[False, True, True]).iloc[0]
+    lower = [key for key in ("validation_loss", "study", number) if key in finished]
+    return finished.sort_values(["validation", *lower], ascending=[False, *(True for _ in lower)]).iloc[0]
 
 
 def champion(replicates: pd.DataFrame, cells: Sequence[str] = ()) -> dict[str, Any]:
@@ -132,7 +138,7 @@ def ledger(results: Results, arm: str) -> dict[str, Any]:
 
 
 def running_best(trials: pd.DataFrame) -> pd.Series:
-    """Best validation accuracy among trials 0 to i of one arm, indexed by trial; a failed trial changes nothing."""
+    """Best validation accuracy among trials 0 to i of one study of an arm, by trial; a failed trial changes nothing."""
     return trials.set_index("trial")["validation"].sort_index().cummax().ffill()
 
 

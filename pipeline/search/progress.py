@@ -60,8 +60,10 @@ class Progress:
             return
         run, job = record.run, record.job
         result = f"validation {run.best.validation:.4f}" if run.best else f"failed: {run.reason}"
+        result += " (pruned)" if run.state == "pruned" else ""
+        which = f"{job.kind} {job.number}" + (f" of study {job.study}" if job.separate else "")
         print(
-            f"{self.name} {self.done}/{self.total}: {job.kind} {job.number}, {result}, {len(run.epochs)} epochs, "
+            f"{self.name} {self.done}/{self.total}: {which}, {result}, {len(run.epochs)} epochs, "
             f"{run.seconds:.0f} s; best {best}, {self.left()}",
             flush=True,
         )

@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from pipeline.config import Config
-from pipeline.search.coordinator import run_jobs
+from pipeline.search.coordinator import Follow, Prune, run_jobs
 from pipeline.search.progress import Progress
 from pipeline.search.state import Job, Record, State
+from pipeline.search.studies import Sequential
+
+Tell = Callable[[Record], None]
 
 
 def complete(
@@ -14,26 +17,64 @@ def complete(
     config: Config,
     jobs: Sequence[Job],
     state: State,
-    tell: Sequence[Callable[[Record], None]],
+    tell: Sequence[Tell],
     start: Callable[[Job], None] = lambda job: None,
 ) -> list[Record]:
     """The records of all `jobs`, in their order. `start` sees a job before it is done, each of `tell` every record, old ones too."""
     records = {job.key: record for job in jobs if (record := state.read(job))}
     missing = [job for job in jobs if job.key not in records]
     with Progress(f"{stage} {config.cell.arm}", len(jobs), len(records)) as progress:
-        # Finished runs of a coordinator that died before it told the study or the tracker.
-        for record in records.values():
-            progress.seen(record)
-            for listener in tell:
-                listener(record)
+        _take_up(list(records.values()), progress, tell)
         for job in missing:
             start(job)
-        # Closed at once when writing a record is interrupted, so that no worker is left.
-        with closing(run_jobs(missing, config.cluster)) as finished:
-            for record in finished:
-                state.save(record)
-                records[record.job.key] = record
-                for listener in tell:
-                    listener(record)
-                progress.finished(record)
+        records |= {record.job.key: record for record in _do(config, missing, state, progress, tell)}
     return [records[job.key] for job in jobs]
+
+
+def complete_studies(config: Config, studies: Sequence[Sequential], state: State, tell: Sequence[Tell]) -> list[Record]:
+    """The records of all trials of an arm's separate studies, by study and trial; the studies go on side by side."""
+    records = [record for study in studies for record in study.records]
+    ready = [study.ready for study in studies if study.ready]
+
+    def prune(job: Job, epoch: int, validation: float) -> bool:
+        return studies[job.study].prune(epoch, validation)
+
+    def follow(record: Record) -> Job | None:
+        return studies[record.job.study].tell(record)
+
+    # Only in a study that prunes do runs wait for an answer.
+    asked = None if config.search.pruner == "none" else prune
+    with Progress(f"tune {config.cell.arm}", len(studies) * config.search.trials, len(records)) as progress:
+        _take_up(records, progress, tell)
+        records += _do(config, ready, state, progress, tell, follow, asked)
+    return sorted(records, key=lambda record: (record.job.study, record.job.number))
+
+
+def _take_up(records: Sequence[Record], progress: Progress, tell: Sequence[Tell]) -> None:
+    """Runs of a coordinator that died before it told the study or the tracker."""
+    for record in records:
+        progress.seen(record)
+        for listener in tell:
+            listener(record)
+
+
+def _do(
+    config: Config,
+    jobs: Sequence[Job],
+    state: State,
+    progress: Progress,
+    tell: Sequence[Tell],
+    follow: Follow = lambda record: None,
+    prune: Prune | None = None,
+) -> list[Record]:
+    """Do `jobs` and what follows them, each written down as it finishes."""
+    records = []
+    # Closed at once when writing a record is interrupted, so that no worker is left.
+    with closing(run_jobs(jobs, config.cluster, follow, prune)) as finished:
+        for record in finished:
+            state.save(record)
+            records.append(record)
+            for listener in tell:
+                listener(record)
+            progress.finished(record)
+    return records

@@ -28,23 +28,35 @@ from pipeline.training.protocol import PROTOCOL
 STATE = Path(".fairsweep/state")
 CODE = ("models", "training", "data")
 LOCK_SECONDS = 15.0
+# Trials that a sampler draws at random before it learns from them; Optuna's own 10 would leave a search of 10 nothing to learn.
+STARTUP = 3
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run to do: `kind` is `trial`, `tuned` or a recipe's name; `overrides` replay it with `python -m pipeline.train`."""
+    """One run to do: `kind` is `trial`, `tuned` or a recipe's name; `overrides` replay it with `python -m pipeline.train`.
+
+    `study` is 0 in a pool, 0 to K - 1 in separate studies.
+    """
 
     kind: str
     number: int
     config: Config
     overrides: Sequence[str]
     keep_model: bool = False
+    study: int = 0
+
+    @property
+    def separate(self) -> bool:
+        """Whether it belongs to one of several studies."""
+        return self.config.search.design == "studies"
 
     @property
     def key(self) -> str:
-        """The name of its file: kind, number, and eight digits of everything it is trained with."""
+        """The name of its file: kind, study where there are several, number, and eight digits of what it is trained with."""
         trained_with = {name: dataclasses.asdict(self.config)[name] for name in ("cell", "model", "train", "seed")}
-        return f"{self.kind}-{self.number:05d}-{digest(trained_with)[:8]}"
+        study = f"s{self.study}-" if self.separate else ""
+        return f"{self.kind}-{study}{self.number:05d}-{digest(trained_with)[:8]}"
 
 
 @dataclass(frozen=True)
@@ -63,10 +75,22 @@ def digest(document: Any) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
+def hashed(*parts: str | int) -> int:
+    """A seed of 31 bits: a hash, so that neighbours share nothing."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:4], "big") >> 1
+
+
 def run_seed(study_seed: int, arm: str, kind: str, number: int) -> int:
-    """The seed of one run, 31 bits: a hash, so that neighbours share nothing and no run depends on another's existence."""
-    text = f"{study_seed}/{arm}/{kind}/{number}".encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:4], "big") >> 1
+    """The seed of one run of a pool, which depends on no other run's existence."""
+    return hashed(study_seed, arm, kind, number)
+
+
+def own_overrides(config: Config, study: int, kind: str, number: int) -> list[str]:
+    """What a run has beside its configuration: its seed, and in separate studies its study's split, the same for every arm."""
+    if config.search.design == "pool":
+        return [f"seed={run_seed(config.seed, config.cell.arm, kind, number)}"]
+    seed = hashed(config.seed, config.cell.arm, study, kind, number)
+    return [f"split_seed={config.split_seed + study}", f"seed={seed}"]
 
 
 def code_digest() -> str:
@@ -82,6 +106,9 @@ def settings(config: Config, stage: str, data_digest: str) -> dict[str, Any]:
     task = {key: value for key, value in whole["task"].items() if key not in ("archive", "url", "checksum", "digest")}
     libraries = ("keras", "tensorflow") if config.train.backend == "tensorflow" else ("keras", "jax")
     kept = ("name", "cell", "model", "train", "space", "space_seed", "split_seed", "seed")
+    # What a study asks for depends on its sampler and its pruner, and on the Optuna they come from.
+    asked: dict[str, Any] = {"design": "studies", "sampler": config.search.asked, "pruner": config.search.pruner}
+    asked |= {"startup": STARTUP, "optuna": version("optuna")}
     return {
         "stage": stage,
         "protocol": PROTOCOL,
@@ -90,6 +117,7 @@ def settings(config: Config, stage: str, data_digest: str) -> dict[str, Any]:
         "data": data_digest,
         "task": task,
         **{name: whole[name] for name in kept},
+        **({"search": asked} if config.search.design == "studies" else {}),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import Config
+from pipeline.errors import FairsweepError
 from pipeline.search.state import Record
 
 RUN = ("state", "reason", "seed", "backend", "epochs", "best_epoch", "validation", "validation_loss", "parameters", "overrides")
@@ -50,12 +51,12 @@ def run_row(record: Record) -> list[Any]:
 def write_runs(folder: Path, name: str, identity: Sequence[str], config: Config, records: Sequence[Record]) -> None:
     """`NAME.csv`, `epochs.csv`, `timings.csv` and the two files of logits <float16>[runs, reviews] (nan for a failed run).
 
-    `identity` names the columns that tell one run from another: `trial`, or `kind` and `replicate`.
+    `identity` names the columns that tell one run of a study from another: `trial`, or `kind` and `replicate`.
     """
 
     def who(record: Record) -> list[Any]:
         which: list[Any] = [record.job.number] if len(identity) == 1 else [record.job.kind, record.job.number]
-        return [0, config.cell.arm, *which]
+        return [record.job.study, config.cell.arm, *which]
 
     write_csv(folder / f"{name}.csv", ["study", "arm", *identity, *RUN], ([*who(record), *run_row(record)] for record in records))
     epochs = (
@@ -81,26 +82,55 @@ def write_runs(folder: Path, name: str, identity: Sequence[str], config: Config,
 
 
 def stacked(logits: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Logits of all runs <float16>[runs, reviews]; a failed run is a row of nan."""
-    reviews = next((len(row) for row in logits if row is not None), 0)
-    return np.stack([np.full(reviews, np.nan, np.float16) if row is None else row for row in logits])
+    """Logits of all runs <float16>[runs, reviews]; a failed run is a row of nan, a shorter one ends in nan.
+
+    Validation parts hold whole movies, so those of two splits may differ by a review.
+    """
+    table = np.full((len(logits), max((len(row) for row in logits if row is not None), default=0)), np.nan, np.float16)
+    for place, row in zip(table, logits, strict=True):
+        if row is not None:
+            place[: len(row)] = row
+    return table
 
 
 def best(records: Sequence[Record]) -> Record | None:
-    """Highest validation, then lower validation loss, then lower number; None when every run failed."""
-    scored = [(-r.run.best.validation, r.run.best.validation_loss, r.job.number, r) for r in records if r.run.best]
-    return min(scored, key=lambda item: item[:3])[3] if scored else None
+    """Highest validation, then lower validation loss, then lower study and number; None when every run failed."""
+    scored = [(-r.run.best.validation, r.run.best.validation_loss, r.job.study, r.job.number, r) for r in records if r.run.best]
+    return min(scored, key=lambda item: item[:4])[4] if scored else None
 
 
-def write_best(path: Path, record: Record, row: Sequence[str]) -> None:
-    """The arm's best trial: its number, its scores and its row of the drawn table."""
+def winners(config: Config, records: Sequence[Record]) -> list[Record]:
+    """The best trial of each study, in the studies' order.
+
+    Raises FairsweepError for a study whose trials all failed: it leaves nothing to retrain.
+    """
+    found = []
+    for study in config.search.numbers:
+        own = [record for record in records if record.job.study == study]
+        winner = best(own)
+        if winner is None:
+            where = f" of study {study}" if len(config.search.numbers) > 1 else ""
+            reasons = sorted({record.run.reason for record in own})
+            raise FairsweepError(f"every trial{where} of {config.cell.arm} failed: {'; '.join(reasons)}")
+        found.append(winner)
+    return found
+
+
+def write_best(path: Path, keys: Iterable[str], chosen: Sequence[Record]) -> None:
+    """The best trial over all studies, then that of each study: its number, its scores and its values of the searched `keys`."""
     import yaml
 
-    assert record.run.best is not None
-    document = {
-        "trial": record.job.number,
-        "validation": round(record.run.best.validation, 6),
-        "validation_loss": round(record.run.best.validation_loss, 6),
-        "overrides": list(row),
-    }
+    def told(record: Record) -> dict[str, Any]:
+        assert record.run.best is not None
+        texts = dict(override.split("=", 1) for override in record.job.overrides)
+        return {
+            "trial": record.job.number,
+            "validation": round(record.run.best.validation, 6),
+            "validation_loss": round(record.run.best.validation_loss, 6),
+            "overrides": [f"{key}={texts[key]}" for key in keys],
+        }
+
+    top = best(chosen)
+    assert top is not None
+    document = {**told(top), "studies": [{"study": record.job.study, **told(record)} for record in chosen]}
     path.write_text(yaml.safe_dump(document, sort_keys=False))

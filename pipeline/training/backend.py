@@ -57,6 +57,8 @@ def _single_thread() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.list_logical_devices()
+    # It warns that prediction is compiled again and again; each run is a model of its own, and short ones follow fast.
+    tf.get_logger().setLevel("ERROR")
 
 
 @contextmanager

@@ -33,7 +33,10 @@ class Epoch:
 
 @dataclass
 class Run:
-    """What one training leaves. Scores and logits belong to the epoch kept; seconds are wall time."""
+    """What one training leaves. Scores and logits belong to the epoch kept; seconds are wall time.
+
+    `state` is `complete`, `pruned` (ended early by its study, with the scores and logits it had) or `failed` (without any).
+    """
 
     state: str = "complete"
     reason: str = ""
@@ -104,11 +107,12 @@ def train_epoch(model: Any, config: Config, data: Data, rows: np.ndarray) -> Epo
     return Epoch(float(history["loss"][-1]), float(history["accuracy"][-1]), math.nan, math.nan)
 
 
-def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable[[int, Epoch], None] | None = None) -> Run:
+def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable[[int, Epoch], bool | None] | None = None) -> Run:
     """Train `config` on `data` with `config.seed`; never raises for a diverged run, which comes back `failed`.
 
     Each epoch shuffles the training rows and leaves out the last, incomplete batch: a second batch shape would be compiled
-    anew. `keep_model` adds the trained model as the bytes of a .keras file; `on_epoch(number, epoch)` is called after each.
+    anew. `keep_model` adds the trained model as the bytes of a .keras file. `on_epoch(number, epoch)` is called after each
+    epoch; true ends a run that would go on, which comes back `pruned` with the best of its epochs so far.
     """
     backend.use(config.train.backend)
     import keras
@@ -133,9 +137,11 @@ def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable
         if run.best is None or config.train.keep == "last" or epoch.validation > run.best.validation:
             run.best_epoch, run.validation_logits, weights = number, logits, model.get_weights()
         marks.append(time.perf_counter())
-        if on_epoch:
-            on_epoch(number, epoch)
-        if should_stop(config, run.epochs):
+        pruned = on_epoch is not None and bool(on_epoch(number, epoch))
+        if number == config.train.epochs or should_stop(config, run.epochs):
+            break
+        if pruned:
+            run.state = "pruned"
             break
     model.set_weights(weights)
     run.test_logits = predict(model, data.test_tokens)

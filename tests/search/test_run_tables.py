@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import yaml
 
 from pipeline.config import Cell, Config, Task, with_overrides
+from pipeline.errors import FairsweepError
 from pipeline.search.state import Job, Record
-from pipeline.search.tables import best, stacked, write_best, write_runs
+from pipeline.search.tables import best, stacked, winners, write_best, write_runs
 from pipeline.training.fit import Epoch, Run
 
 CONFIG = Config(name="tiny", cells=["gru"], task=Task(name="tiny", source="generated"), cell=Cell("gru", "gru"))
@@ -149,11 +151,22 @@ def test_the_best_run_has_the_highest_validation_then_the_lower_loss_then_the_lo
     assert best([failed(0), failed(1)]) is None
 
 
-def test_the_best_trial_is_written_with_its_row(tmp_path: Path) -> None:
-    write_best(tmp_path / "best.yaml", record(2, 0.8123456789, 0.4), ["model.units=8", "train.clipnorm=null"])
-    assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {
-        "trial": 2,
-        "validation": 0.812346,
-        "validation_loss": 0.4,
-        "overrides": ["model.units=8", "train.clipnorm=null"],
-    }
+def test_the_best_trial_is_written_with_its_row_and_then_that_of_each_study(tmp_path: Path) -> None:
+    other = replace(record(1, 0.7, 0.5).job, study=1, overrides=["model.units=8", "model.units=24", "seed=5"])
+    write_best(tmp_path / "best.yaml", ["model.units"], [record(2, 0.8123456789, 0.4), replace(record(1, 0.7, 0.5), job=other)])
+    first = {"trial": 2, "validation": 0.812346, "validation_loss": 0.4, "overrides": ["model.units=8"]}
+    second = {"study": 1, "trial": 1, "validation": 0.7, "validation_loss": 0.5, "overrides": ["model.units=24"]}
+    assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {**first, "studies": [{"study": 0, **first}, second]}
+
+
+def test_each_study_must_have_a_trial_to_retrain() -> None:
+    studies = with_overrides(CONFIG, ["search.design=studies", "search.studies=2"])
+    of_1 = [replace(one, job=replace(one.job, study=1)) for one in (failed(0), failed(1))]
+    assert winners(CONFIG, [record(0, 0.7), record(1, 0.8)])[0].job.number == 1
+    with pytest.raises(FairsweepError, match="every trial of study 1 of gru failed: loss is nan in epoch 2"):
+        winners(studies, [record(0), *of_1])
+
+
+def test_runs_of_shorter_validation_parts_end_in_nan() -> None:
+    table = stacked([np.ones(3, np.float16), None, np.ones(2, np.float16)])
+    assert np.array_equal(np.isnan(table), [[False] * 3, [True] * 3, [False, False, True]])

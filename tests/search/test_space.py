@@ -76,14 +76,14 @@ def test_the_command_draws_a_longer_table_with_the_same_beginning(tmp_path: Path
     for folder in ("conf", "pipeline"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     tables = []
-    for trials in (5, 9):
+    for trials in (8, 12):
         command = [sys.executable, "-m", "pipeline.draw", "study=smoke", f"search.trials={trials}"]
         subprocess.run(command, cwd=tmp_path, env=dict(os.environ), check=True, capture_output=True)
         with (tmp_path / "runs/smoke/draw/configurations.csv").open(newline="") as file:
             tables.append(list(csv.DictReader(file)))
     short, long = tables
-    assert [row["trial"] for row in long] == [str(i) for i in range(9)]
-    assert short == long[:5]
+    assert [row["trial"] for row in long] == [str(i) for i in range(12)]
+    assert short == long[:8]
     for row in long:
         keys = [override.split("=")[0] for override in json.loads(row["overrides"])]
         assert keys == ["model.masking", "model.units", "train.learning_rate"]
