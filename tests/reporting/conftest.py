@@ -6,12 +6,13 @@ import pytest
 
 from pipeline.evaluate import evaluate
 from pipeline.reporting import tables
+from shown import Shown, shown
 from synthetic import Study
 
 
 @pytest.fixture
 def study(tmp_path, monkeypatch) -> Study:
-    """Two cells of four trials and two seeds, trial 1 of rnn failed; scored, with the working directory at its root."""
+    """Two cells of eight trials and two seeds, trial 1 of rnn failed; scored, with the working directory at its root."""
     monkeypatch.chdir(tmp_path)
     written = Study(tmp_path, failed=(("rnn", 1),)).write()
     evaluate(written.config)
@@ -27,3 +28,9 @@ def scores(study) -> Path:
 @pytest.fixture
 def results(scores) -> tables.Results:
     return tables.load(scores)
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory) -> Shown:
+    """All that a report is made from, with everything it may show; a test that changes it must copy it first."""
+    return shown(tmp_path_factory.mktemp("shown"))
