@@ -13,6 +13,7 @@ from pipeline.reporting import html, plots, tables
 from pipeline.reporting.metrics import metrics
 from synthetic import Study
 
+EVIL = ("<img src=x onerror=alert(1)>", "<script>alert`1`", "$x$ & \"y\" 'z'")
 KEYS = ("train.learning_rate", "model.units")
 
 
@@ -30,7 +31,7 @@ class Shown:
         return html.report(self.metrics, self.results.study, self.figures)
 
 
-def shown(root: Path, cells: tuple[str, ...] = ("rnn", "gru", "lstm")) -> Shown:
+def shown(root: Path, cells: tuple[str, ...]) -> Shown:
     """A study of `cells` under `root`, evaluated and drawn."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)

@@ -6,7 +6,6 @@ import pytest
 
 from pipeline.evaluate import evaluate
 from pipeline.reporting import tables
-from shown import Shown, shown
 from synthetic import Study
 
 
@@ -28,9 +27,3 @@ def scores(study) -> Path:
 @pytest.fixture
 def results(scores) -> tables.Results:
     return tables.load(scores)
-
-
-@pytest.fixture(scope="session")
-def report(tmp_path_factory) -> Shown:
-    """All that a report is made from, with everything it may show; a test that changes it must copy it first."""
-    return shown(tmp_path_factory.mktemp("shown"))
