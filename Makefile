@@ -1,6 +1,6 @@
 # make run: the study (dvc repro).  STUDY=NAME: another one of conf/study/, in a copy under build/.
 STUDY ?= imdb
-LEVEL ?= not long
+LEVEL ?= not long and not simulation
 VENV := .venv/bin
 COPY := build/$(STUDY)
 export PATH := $(CURDIR)/$(VENV):$(PATH)
@@ -23,7 +23,7 @@ endif
 smoke: ## a whole small study on generated text, in build/smoke
 	@$(MAKE) --no-print-directory run STUDY=smoke
 
-test: $(VENV)/ready ## the tests; LEVEL=long: only the long ones
+test: $(VENV)/ready ## the tests; LEVEL=long or LEVEL=simulation: only those
 	python -m pytest -m "$(LEVEL)"
 
 ui: $(VENV)/ready ## MLflow's pages on http://127.0.0.1:5000

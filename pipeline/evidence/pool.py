@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.special import expit, logit
 
 from pipeline.evidence.estimate import Estimate, all_alike, jackknife_variance
+from pipeline.evidence.planning import sizes_needed
 
 # Above so many trials a probability's jackknife leaves out blocks of them; one at a time would take N^2.
 MOST_DELETIONS = 200
@@ -168,12 +168,9 @@ def search_sd(pool: Pool, headline: int) -> float:
 
 
 def trials_needed(
-    search: Estimate, films: float, trials: int, headline: int, margin: float, alpha: float, power: float = 0.8
+    search: Estimate, films: float, trials: int, headline: int, margin: float, alpha: float
 ) -> dict[str, int] | None:
-    """The size of pool that has an 80 % chance of a verdict on a pair, at a true gap as large as the margin.
-
-    The smallest N, at least 4 n, with P(noncentral t > t_(1-alpha/2)) >= power, where the search's variance shrinks as 1/N and the
-    films' does not. `safe` takes the upper 80 % limit of the search's variance.
+    """The size of pool that has an 80 % chance of a verdict on a pair: {likely, safe}, at least 4 n, as `planning.sizes_needed`.
 
     Args:
         search: the gap with the error of the search alone, from `trials` trials an arm.
@@ -182,33 +179,9 @@ def trials_needed(
         headline: n.
         margin: the smallest gap that matters.
         alpha: error rate of the verdict.
-        power: chance wanted.
-
-    Returns:
-        {likely, safe}, or None when no pool is large enough, as the films alone leave the interval too wide.
     """
-    upper = search.variance * search.df / float(stats.chi2.ppf(0.2, search.df))
-    sizes = np.unique(np.geomspace(FEWEST_PER_HEADLINE * headline, 1000 * trials, 2000).astype(int))
-    found = {}
-    for name, variance in (("likely", search.variance), ("safe", upper)):
-        enough = _powered(sizes, variance * trials, films, headline, margin, alpha) >= power
-        if not enough.any():
-            return None
-        first = int(np.argmax(enough))
-        between = np.arange(sizes[max(first - 1, 0)], sizes[first] + 1)
-        within = _powered(between, variance * trials, films, headline, margin, alpha) >= power
-        found[name] = int(between[np.argmax(within)])
-    return found
-
-
-def _powered(sizes: NDArray[np.integer], scaled: float, films: float, headline: int, margin: float, alpha: float) -> Floats:
-    """Chance of a verdict at each pool size, float [sizes]; `scaled` is the search's variance times the trials it came from."""
-    search, df = scaled / sizes, 2 * (sizes / headline - 1)
-    total = search + films
-    # So many films are behind their part that its own degrees of freedom do not matter here.
-    freedom = total**2 / np.maximum(search**2 / df, np.finfo(float).tiny)
-    power = stats.nct.sf(stats.t.ppf(1 - alpha / 2, freedom), freedom, margin / np.sqrt(total))
-    return np.asarray(power)
+    sizes = range(FEWEST_PER_HEADLINE * headline, 1000 * trials + 1)
+    return sizes_needed(search, films, trials, sizes, lambda planned: degrees(planned, headline), margin, alpha)
 
 
 def _ranked(validation: Floats) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:

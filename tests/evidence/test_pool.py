@@ -247,3 +247,9 @@ def test_the_trials_needed_keep_four_searches_a_pool():
 
 def test_no_number_of_trials_is_enough_where_the_films_alone_are_too_uncertain():
     assert pool.trials_needed(Estimate(0.0, 0.05, 10), (0.5 / 2.8) ** 2, 60, 10, 0.5, 0.05) is None
+
+
+def test_searches_without_any_error_leave_the_films_to_decide():
+    exact = Estimate(0.0, 0.0, 10)
+    assert pool.trials_needed(exact, (0.5 / 2.9) ** 2, 60, 10, 0.5, 0.05) == {"likely": 40, "safe": 40}
+    assert pool.trials_needed(exact, (0.5 / 2.7) ** 2, 60, 10, 0.5, 0.05) is None

@@ -1,0 +1,193 @@
+"""The tuning curves of a study as one table, which pairs' order may change with the budget, and what pruning may hide."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.errors import FairsweepError
+from pipeline.evidence import curves as evidence
+from pipeline.evidence.curves import Curve
+from pipeline.reporting import arms
+from pipeline.reporting.tables import DIGITS, GUESSED_VALIDATION, Results
+
+COLUMNS = ["arm", "curve", "budget", "value", "low", "high"]
+# Below five trials a curve with pruned ones is far too low.
+FEWEST_WHERE_PRUNED = 5
+# One tenth of a point of accuracy between two readings of the pruned trials is worth a warning.
+PRUNING_MATTERS = 0.001
+LOWER_BOUND = "lower bound where pruned"
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What the report shows of a study's tuning curves.
+
+    Attributes:
+        table: columns `arm, curve, budget, value, low, high`, scores as fractions; an open limit is nan. `curve` is one of
+            validation_mean, validation_median, test (budget: trials), test_epochs, test_seconds of a pool, validation_best
+            (trials of each study) of separate studies; with pruned trials also the same with `_if_completed`.
+        order_changes: {a, b, n1, n2, note} of each pair whose order may change with the number of trials.
+        pruned: {arm, pruned, of, kept, if_completed, warning, note} of each arm with pruned trials, at the headline.
+        band: the method of the band of validation_median, "" of separate studies.
+    """
+
+    table: pd.DataFrame
+    order_changes: list[dict[str, Any]]
+    pruned: list[dict[str, Any]]
+    band: str
+
+
+@dataclass(frozen=True)
+class Trials:
+    """One arm's trials in the order they were asked, all float [studies, trials] or bool: one study of a pool.
+
+    Attributes:
+        kept: validation; a failed trial has the trivial baseline, a pruned one its best so far.
+        completed: validation, a pruned trial as `evidence.curves.completed` says.
+        pruned: bool.
+        epochs: epochs trained.
+        seconds: of all attempts.
+    """
+
+    kept: NDArray[np.floating]
+    completed: NDArray[np.floating]
+    pruned: NDArray[np.bool_]
+    epochs: NDArray[np.floating]
+    seconds: NDArray[np.floating]
+
+
+def curves(results: Results) -> Curves:
+    """All curves of a study.
+
+    Raises:
+        ValueError: if a pool's sampler or pruner made its trials depend on one another.
+        FairsweepError: if a table lacks a trial.
+    """
+    alpha = results.study.get("alpha", 0.05)
+    trials = {arm: _trials(results, arm) for arm in results.cells}
+    made: list[tuple[str, str, Curve]] = []
+    for arm, own in trials.items():
+        drawn = _of_studies(own, alpha) if arms.separate(results) else _of_validation(results, own, alpha)
+        made += [(arm, name, curve) for name, curve in drawn.items()]
+    changes: list[dict[str, Any]] = []
+    if not arms.separate(results):
+        made += _of_test(results, trials, alpha)
+        changes = _order_changes(results, alpha)
+    band = next((curve.method for _, name, curve in made if name == "validation_median"), "")
+    table = pd.concat([_rows(*one) for one in sorted(made, key=lambda one: results.cells.index(one[0]))], ignore_index=True)
+    notes = [_pruning(arm, own, results.study["headline"]) for arm, own in trials.items() if own.pruned.any()]
+    return Curves(table, changes, notes, band)
+
+
+def _trials(results: Results, arm: str) -> Trials:
+    keys = ["study", "trial"]
+    trials = results.of("trials", arm).set_index(keys).sort_index()
+    seconds = results.of("timings", arm, "trial").groupby(keys)["seconds"].sum().reindex(trials.index)
+    scored = results.of("scores", arm, "trial").set_index(keys)["validation"].reindex(trials.index)
+    if seconds.isna().any():
+        raise FairsweepError(
+            f"timings.csv lacks trial {seconds.index[seconds.isna()][0][1]} of {arm}. Expected the seconds of every trial. "
+            f"Run `dvc repro tune@{arm}`, then `dvc repro evaluate`."
+        )
+    studies = trials.index.get_level_values("study").nunique()
+    failed, pruned = ((trials["state"] == state).to_numpy().reshape(studies, -1) for state in ("failed", "pruned"))
+    epochs, kept, spent = (
+        column.to_numpy(float).reshape(studies, -1)
+        for column in (trials["epochs"].fillna(0), scored.fillna(GUESSED_VALIDATION), seconds)
+    )
+    completed = kept
+    if pruned.any():
+        histories = _histories(results, arm, trials.index)
+        # Study by study, so that separate studies stay so.
+        completed = np.array(
+            [evidence.completed(*study) for study in zip(kept, pruned, failed, np.split(histories, studies), strict=True)]
+        )
+    return Trials(kept, completed, pruned, epochs, spent)
+
+
+def _histories(results: Results, arm: str, order: pd.Index) -> NDArray[Any]:
+    """Each trial's validation after every epoch it had, in the order of (study, trial)."""
+    epochs = results.of("epochs", arm).sort_values(["study", "trial", "epoch"])
+    learned = {key: run.to_numpy(float) for key, run in epochs.groupby(["study", "trial"])["validation"]}
+    histories = np.empty(len(order), object)
+    histories[:] = [learned.get(key, np.empty(0)) for key in order]
+    return histories
+
+
+def _of_validation(results: Results, own: Trials, alpha: float) -> dict[str, Curve]:
+    """Mean and median best of n on validation, of a pool."""
+    pruner = results.study.get("pruner") or "none"
+    evidence.check_independent(results.study.get("sampler") or "random", pruner)
+    budgets = evidence.trial_budgets(own.kept.size)
+    made = {}
+    for scores, suffix in _readings(own):
+        made["validation_mean" + suffix] = evidence.mean_curve(scores.ravel(), budgets)
+        made["validation_median" + suffix] = evidence.median_curve(scores.ravel(), budgets, alpha)
+    return {name: _shown(curve, own) for name, curve in made.items()}
+
+
+def _of_studies(own: Trials, alpha: float) -> dict[str, Curve]:
+    """The running best of each study on validation, over the studies."""
+    made = {"validation_best" + suffix: evidence.studies_curve(scores, alpha) for scores, suffix in _readings(own)}
+    return {name: _shown(curve, own) for name, curve in made.items()}
+
+
+def _of_test(results: Results, trials: dict[str, Trials], alpha: float) -> list[tuple[str, str, Curve]]:
+    """What the picked model scores on test, against trials, epochs and seconds; the arms share their budgets."""
+    pools = arms.pools(results)
+    made = [(arm, "test", _shown(evidence.picked_curve(pools[arm], alpha), trials[arm])) for arm in results.cells]
+    for unit in ("epochs", "seconds"):
+        costs = {arm: getattr(own, unit).ravel() for arm, own in trials.items()}
+        shared = evidence.cost_budgets(list(costs.values()))
+        for arm, cost in costs.items():
+            budgets = evidence.own_budgets(cost, shared)
+            if len(budgets):
+                made.append((arm, f"test_{unit}", evidence.cost_curve(pools[arm], cost, budgets, alpha)))
+    return made
+
+
+def _readings(own: Trials) -> list[tuple[NDArray[np.floating], str]]:
+    return [(own.kept, ""), (own.completed, "_if_completed")] if own.pruned.any() else [(own.kept, "")]
+
+
+def _shown(curve: Curve, own: Trials) -> Curve:
+    """The part of a curve against trials that is worth drawing."""
+    return curve.at(curve.budget >= FEWEST_WHERE_PRUNED) if own.pruned.any() else curve
+
+
+def _order_changes(results: Results, alpha: float) -> list[dict[str, Any]]:
+    pools = arms.pools(results)
+    found = []
+    for a, b in combinations(results.cells, 2):
+        change = evidence.order_change(evidence.gap_curve(pools[a], pools[b], paired=True, alpha=alpha))
+        if change:
+            note = f"order may change between {change[0]} and {change[1]}"
+            found.append({"a": a, "b": b, "n1": change[0], "n2": change[1], "note": note})
+    return found
+
+
+def _pruning(arm: str, own: Trials, headline: int) -> dict[str, Any]:
+    """Both readings of an arm's pruned trials at the headline: the mean best of so many, or of so many trials of each study."""
+    if len(own.kept) > 1:
+        kept, completed = (float(scores[:, :headline].max(axis=1).mean()) for scores in (own.kept, own.completed))
+    else:
+        at = np.array([min(headline, own.kept.size)])
+        kept, completed = (float(evidence.mean_curve(scores.ravel(), at).value[0]) for scores in (own.kept, own.completed))
+    return {
+        "arm": arm,
+        "pruned": int(own.pruned.sum()),
+        "of": own.pruned.size,
+        "kept": round(kept, DIGITS),
+        "if_completed": round(completed, DIGITS),
+        "warning": completed - kept > PRUNING_MATTERS,
+        "note": LOWER_BOUND,
+    }
+
+
+def _rows(arm: str, name: str, curve: Curve) -> pd.DataFrame:
+    numbers = {key: np.round(getattr(curve, key), DIGITS) for key in COLUMNS[2:]}
+    return pd.DataFrame({"arm": arm, "curve": name, **numbers}, columns=COLUMNS)

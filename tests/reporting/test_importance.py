@@ -1,0 +1,229 @@
+"""Importance names what a study's scores were made of and nothing in noise; edges are found where they were planted."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.errors import FairsweepError
+from pipeline.reporting import importance, tables
+
+ROOT = Path(__file__).resolve().parents[2]
+SPACE = [
+    {"key": "model.units", "low": 8, "high": 48, "step": 8, "log": False},
+    {"key": "model.masking", "log": False, "choices": [True, False]},
+    {"key": "train.learning_rate", "low": 1e-5, "high": 1e-2, "log": True},
+    {"key": "train.clipnorm", "log": False, "choices": [None, 1.0]},
+    {"key": "model.dropout", "low": 0.0, "high": 0.5, "log": False},
+]
+TEXTS = {"True": "true", "False": "false", "None": "null"}
+
+
+@pytest.fixture(scope="module")
+def real() -> tables.Results:
+    return tables.load(ROOT / "results/imdb/scores")
+
+
+@pytest.fixture
+def few_trees(monkeypatch) -> None:
+    """Forests of a quarter, for what does not hang on how steady their shares are."""
+    monkeypatch.setattr(importance, "TREES", 16)
+
+
+def drawn(rng: np.random.Generator, trials: int, score, **study) -> tables.Results:
+    """One arm's trials, drawn from SPACE and scored by a function of the values."""
+    rows = []
+    for trial in range(trials):
+        values = {
+            "model.units": 8 * int(rng.integers(1, 7)),
+            "model.masking": bool(rng.integers(2)),
+            "train.learning_rate": float(f"{10 ** rng.uniform(-5, -2):.6g}"),
+            "train.clipnorm": (None, 1.0)[rng.integers(2)],
+            "model.dropout": float(f"{rng.uniform(0, 0.5):.6g}"),
+        }
+        texts = [f"{key}={TEXTS.get(str(value), value)}" for key, value in values.items()]
+        overrides = json.dumps(["study=s", "cell=a", *texts, f"seed={trial}"])
+        rows.append({"study": 0, "arm": "a", "trial": trial, "state": "complete", "overrides": overrides})
+        rows[-1] |= {"validation": round(score(values), 4), "validation_loss": 0.3}
+    empty = pd.DataFrame({"arm": []})
+    described = {"cells": ["a"], "space": SPACE, **study}
+    tables_of = dict.fromkeys(("scores", "epochs", "replicates", "replicate_epochs", "timings", "baseline", "grid"), empty)
+    return result(described, trials=pd.DataFrame(rows), **tables_of)
+
+
+def result(study: dict, **frames: pd.DataFrame) -> tables.Results:
+    """Results with these tables; what else a study has is left out."""
+    import dataclasses
+
+    others = {field.name: None for field in dataclasses.fields(tables.Results)}
+    return tables.Results(**{**others, "study": study, **frames})
+
+
+def slope(values: dict) -> float:
+    """Learning rate first, units second; the rest does nothing."""
+    return 0.6 + 0.08 * (np.log10(values["train.learning_rate"]) + 5) + 0.001 * values["model.units"]
+
+
+def no_cache(results: tables.Results) -> dict:
+    return importance.importance(results, cache=None)["a"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_true_first_is_named_first(seed):
+    rng = np.random.default_rng(seed)
+    found = no_cache(drawn(rng, 60, lambda values: slope(values) + rng.normal(0, 0.01)))
+    assert found["named"][0] == "train.learning_rate"
+    assert set(found["named"]) <= {"train.learning_rate", "model.units"}
+    assert next(iter(found["shares"])) == "train.learning_rate"
+    assert sum(found["shares"].values()) == pytest.approx(1, abs=1e-5)
+    assert found["trials"] == 60
+    assert found["note"] is None
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_nothing_is_named_in_noise(seed):
+    rng = np.random.default_rng(seed)
+    found = no_cache(drawn(rng, 60, lambda _: rng.normal(0.8, 0.02)))
+    assert found["named"] == []
+    assert found["note"] == "no share is larger than in shuffled scores"
+    assert max(found["shares"].values()) < found["baseline"] < 1
+
+
+def test_thirty_trials_name_one_and_twenty_nine_none():
+    rng = np.random.default_rng(3)
+    some = drawn(rng, 30, slope)
+    found = no_cache(some)
+    assert found["named"] == ["train.learning_rate"]
+    assert found["note"] == "an order needs 60 complete trials"
+    some.trials.loc[4, "state"] = "failed"
+    fewer = no_cache(some)
+    assert fewer["note"] == "not computed: 29 complete trials, at least 30 are needed"
+    assert (fewer["shares"], fewer["baseline"], fewer["named"]) == ({}, None, [])
+
+
+def test_more_than_sixty_trials_count_as_the_first_sixty(few_trees):
+    many = drawn(np.random.default_rng(4), 80, slope)
+    found, first = no_cache(many), no_cache(replace(many, trials=many.trials[:60]))
+    assert found["note"] == "the first 60 of 80 complete trials"
+    assert (found["shares"], found["baseline"]) == (first["shares"], first["baseline"])
+
+
+def test_a_sampler_that_learns_is_left_alone():
+    some = drawn(np.random.default_rng(5), 60, slope, sampler="tpe")
+    assert no_cache(some)["note"] == "not computed: trials of the sampler tpe crowd the good region"
+    studies = replace(some, study={**some.study, "sampler": None, "design": "studies"})
+    assert no_cache(studies)["shares"] == {}
+
+
+def test_equal_scores_have_nothing_to_explain():
+    assert no_cache(drawn(np.random.default_rng(6), 40, lambda _: 0.8))["note"].endswith("score the same")
+
+
+def test_a_trial_without_a_searched_key_is_refused():
+    some = drawn(np.random.default_rng(7), 40, slope, space=[*SPACE, {"key": "train.momentum", "choices": [0.1, 0.2]}])
+    with pytest.raises(FairsweepError, match=r"lacks train\.momentum"):
+        no_cache(some)
+
+
+def test_the_cache_gives_the_same_and_may_be_damaged(tmp_path, monkeypatch):
+    some = drawn(np.random.default_rng(8), 30, slope)
+    calls = []
+
+    def computed(spread: importance.Spread, space: list[dict]) -> tuple[dict[str, float], float]:
+        calls.append(spread)
+        return {row["key"]: 0.2 for row in space} | {"train.learning_rate": spread.scores[0]}, 0.25
+
+    monkeypatch.setattr(importance, "_computed", computed)
+    first = importance.importance(some, tmp_path)
+    assert importance.importance(some, tmp_path) == first
+    assert len(calls) == 1
+    (file,) = tmp_path.iterdir()
+    for damage in ("", "[]", '{"shares": {}, "baseline": 0.1}', '{"shares": {"model.units": 1}}', file.read_text()[:-20]):
+        calls.clear()
+        file.write_text(damage)
+        assert importance.importance(some, tmp_path) == first
+        assert len(calls) == 1
+    changed = replace(some, trials=some.trials.assign(validation=some.trials["validation"][::-1].to_numpy()))
+    assert importance.importance(changed, tmp_path) != first
+    assert importance.importance(some, None) == first
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_shuffled_forests_are_the_evaluators(few_trees, real):
+    space = real.study["space"]
+    trials = real.of("trials", "gru")
+    values = [importance._values(row, space) for row in trials["overrides"]]
+    found = importance._forest_shares(values, trials["validation"].to_numpy(float), space)
+    shares, _ = importance._computed(importance.Spread(values, trials["validation"].to_numpy(float)), space)
+    assert found == pytest.approx([shares[key] for key in sorted(shares)], abs=1e-6)
+
+
+def planted(places: list[float], trials: int = 60, **study) -> tables.Results:
+    """Trials whose best have these dropouts, best first; the others' dropout lies in the middle."""
+    some = drawn(np.random.default_rng(9), trials, lambda _: 0.7, **study)
+    for trial, row in enumerate(some.trials["overrides"]):
+        kept = {"model.dropout": places[trial] if trial < len(places) else 0.25, "train.learning_rate": 3e-4, "model.units": 24}
+        texts = [text for text in json.loads(row) if text.split("=")[0] not in kept]
+        some.trials.loc[trial, "overrides"] = json.dumps([*texts, *(f"{key}={value}" for key, value in kept.items())])
+        some.trials.loc[trial, "validation"] = 0.9 - trial / 1000
+    return some
+
+
+def test_four_of_the_best_ten_in_a_tenth_are_a_warning_and_three_a_note():
+    (edge,) = importance.edges(planted([0.48, 0.46, 0.3, 0.47, 0.2, 0.49]))["a"]
+    assert (edge["key"], edge["side"], edge["value"], edge["position"]) == ("model.dropout", "high", 0.48, 0.96)
+    assert (edge["winner"], edge["count"], edge["of"], edge["warning"]) == (True, 4, 10, True)
+    assert edge["chance"] == 0.012795
+    # Three ranges, two ends each.
+    assert edge["chance_any"] == pytest.approx(6 * 0.0127952, abs=1e-6)
+    assert edge["remedy"] == "search model.dropout above 0.5 too, if such values make sense: conf/space"
+    (note,) = importance.edges(planted([0.48, 0.46, 0.3, 0.2, 0.49]))["a"]
+    assert (note["winner"], note["count"], note["warning"]) == (True, 3, False)
+    json.dumps(note, allow_nan=False)
+
+
+def test_a_warning_without_the_winner_and_an_end_that_is_low():
+    (edge,) = importance.edges(planted([0.2, 0.01, 0.02, 0.03, 0.04]))["a"]
+    assert (edge["side"], edge["winner"], edge["count"], edge["warning"]) == ("low", False, 4, True)
+    assert importance.edges(planted([0.2, 0.01, 0.02, 0.03]))["a"] == []
+
+
+def test_below_thirty_complete_trials_the_winner_alone_is_looked_at():
+    (edge,) = importance.edges(planted([0.48, 0.46, 0.47, 0.49], trials=29))["a"]
+    assert (edge["winner"], edge["warning"], edge["count"], edge["of"], edge["chance"]) == (True, False, None, None, None)
+
+
+def test_three_of_five_study_winners_are_a_warning():
+    def studies(places: list[float]) -> list[dict]:
+        some = planted([0.25] * 60, design="studies")
+        some.trials["study"] = some.trials["trial"] % 5
+        for study, place in enumerate(places):
+            some.trials.loc[study, "overrides"] = some.trials.loc[study, "overrides"].replace("dropout=0.25", f"dropout={place}")
+        return importance.edges(some)["a"]
+
+    (edge,) = studies([0.3, 0.46, 0.48, 0.1, 0.49])
+    assert (edge["winner"], edge["count"], edge["of"], edge["chance"], edge["warning"]) == (False, 3, 5, 0.00856, True)
+    assert studies([0.3, 0.46, 0.48, 0.1, 0.1]) == []
+
+
+def test_steps_count_with_their_own_share():
+    some = planted([])
+    for trial in range(60):
+        width = 48 if trial in (0, 2, 4, 6, 8) else 24
+        some.trials.loc[trial, "overrides"] = some.trials.loc[trial, "overrides"].replace("units=24", f"units={width}")
+    (edge,) = importance.edges(some)["a"]
+    # Five of ten would warn at a share of .1, and do not at 1/6.
+    assert (edge["key"], edge["value"], edge["count"], edge["share"], edge["warning"]) == ("model.units", 48, 5, 0.166667, False)
+
+
+def test_the_real_study_is_repeatable(few_trees, real):
+    one_arm = replace(real, study={**real.study, "cells": ["gru"]})
+    found = importance.importance(one_arm, cache=None)["gru"]
+    assert found == importance.importance(one_arm, cache=None)["gru"]
+    assert set(found["shares"]) == {row["key"] for row in real.study["space"]}
+    assert 0 < found["baseline"] < 1
+    for edge in importance.edges(real)["gru"]:
+        assert edge["position"] <= 0.1 or edge["position"] >= 0.9 or edge["warning"]
