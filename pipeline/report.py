@@ -1,4 +1,4 @@
-"""Turns the scores of a study into metrics.json, report.md and plots, or refuses with a reason."""
+"""Turns the scores of a study into report.html, report.md, metrics.json and plots, or refuses with a reason."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,10 @@ from pipeline.config import Config, check_design, command
 
 def report(config: Config) -> dict[str, Any]:
     """Reads results/STUDY/scores and nothing else, writes results/STUDY/report, returns what metrics.json holds."""
+    import pandas as pd
+
     from pipeline.files import replace_folder
-    from pipeline.reporting import gate, page, plots, tables
+    from pipeline.reporting import gate, html, page, plots, tables
     from pipeline.reporting.join import describe
     from pipeline.reporting.metrics import metrics
     from pipeline.training.protocol import PROTOCOL
@@ -19,8 +21,10 @@ def report(config: Config) -> dict[str, Any]:
     gate.check(results, describe(config, results.study["data"], PROTOCOL))
     found = metrics(results)
     with replace_folder(Path("results") / config.name / "report") as folder:
-        page.write(folder, found, results)
-        plots.write_all(folder / "plots", results)
+        figures = plots.draw_all(found, results, pd.DataFrame(columns=["arm", "curve", "budget", "value", "low", "high"]))
+        page.write(folder, found, results, figures)
+        html.write(folder, found, results, figures)
+        plots.write(folder / "plots", figures)
     return found
 
 
@@ -30,7 +34,7 @@ def main(config: Config) -> None:
     from pipeline import tracking
 
     metrics = report(config)
-    print(f"results/{config.name}/report/report.md: champion {metrics['champion']['arm']}")
+    print(f"results/{config.name}/report/report.html: champion {metrics['champion']['arm']}")
     # Sets the registry's alias; a missing store changes nothing.
     tracking.crown(config.name, metrics["champion"]["arm"])
 

@@ -53,7 +53,7 @@ def test_stale_and_foreign_scores_are_refused(results, expected, change, told):
     [
         (
             without("trials", arm="gru", trial=3),
-            "searches differ in size. Expected 4 trials of each; found rnn 4, gru 3.*tune@gru",
+            "searches differ in size. Expected 8 trials of each; found rnn 8, gru 7.*tune@gru",
         ),
         (lambda results: replace(results, trials=results.trials.replace({"trial": {2: 1}})), "missing: 2; more than once: 1"),
         (without("epochs", arm="gru", trial=2), "lacks a run. Expected epochs 1 to 3 of trial 2; found none"),
