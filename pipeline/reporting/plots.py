@@ -115,6 +115,7 @@ def tuning_test(metrics: Metrics, curves: pd.DataFrame) -> Figure | None:
         draw_tuning(axis, curves[curves["curve"] == kind], list(metrics["arms"]), metrics["headline"] if kind == "test" else None)
         axis.set_xlabel(AXES[kind])
         axis.set_ylabel("test accuracy")
+    figure.align_ylabels()
     _legend(figure, list(metrics["arms"]))
     return figure
 
@@ -182,6 +183,8 @@ def cost(metrics: Metrics) -> Figure:
         draw_cost(axis, metrics, key, unit)
         axis.set_xlabel(label)
     axes[0].set_ylabel("test accuracy")
+    # Labels of one width: the layout is made before the ticks are.
+    axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3f}"))
     _legend(figure, list(metrics["arms"]))
     return figure
 
@@ -280,6 +283,7 @@ def search(results: Results) -> Figure:
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (upper, lower):
         axis.set_ylabel("validation accuracy")
+    figure.align_ylabels()
     _legend(figure, results.cells)
     return figure
 
@@ -312,6 +316,7 @@ def validation_against_test(results: Results) -> Figure:
     whole.set_title("Each trial that finished")
     best = float(results.scores.loc[results.scores["kind"] == "trial", "validation"].max())
     near.set_title(f"Those within {NEAR} of the best, nearer")
+    figure.align_ylabels()
     near.set_xlim(best - NEAR, best + NEAR / 8)
     near.set_ylim(best - NEAR, max(best, float(results.of("scores", "baseline")["test"].max())) + NEAR / 8)
     figure.legend(handles=[*handles(results.cells), *whole.get_legend_handles_labels()[0]], loc="outside upper left", ncols=2)
