@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from pipeline.evidence.estimate import Estimate
 from pipeline.evidence.planning import sizes_needed
