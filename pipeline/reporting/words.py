@@ -350,9 +350,8 @@ def edge_sentences(metrics: Metrics) -> list[str]:
                     f"(by chance {p_value(one['chance'])}, in any such tenth {p_value(one['chance_any'])}): {one['remedy']}."
                 )
             elif one["winner"]:
-                told.append(
-                    f"{arm}, `{one['key']}={plain(one['value'])}`: the best lies in the {one['side']}est tenth of the range; a note, no warning."
-                )
+                where = f"the best lies in the {one['side']}est tenth of the range"
+                told.append(f"{arm}, `{one['key']}={plain(one['value'])}`: {where}; a note, no warning.")
     return told
 
 
