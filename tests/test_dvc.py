@@ -15,7 +15,6 @@ UNUSED = {
     "pad": ("conf/config.yaml", "conf/space/"),
     "draw": ("conf/task/",),
     "baseline": ("conf/space/",),
-    "report": ("conf/",),
 }
 # The door and the writing of files decide no number.
 PLUMBING = tuple(f"pipeline/{name}.py" for name in ("__init__", "config", "errors", "files", "limits", "tracking"))

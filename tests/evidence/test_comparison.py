@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.evidence import pool, scores, studies, verdict
 from pipeline.evidence.comparison import Films, Rules, compare_pools, compare_studies
+from pipeline.evidence.estimate import Estimate
 from pipeline.evidence.pool import Pool
 
 RULES = Rules(headline=6, margin=1.0)
@@ -186,6 +187,24 @@ def test_pools_below_four_searches_are_refused(pools, headline, refused):
         return
     with pytest.raises(ValueError, match="N/n must be at least 4, not 36/10"):
         compare_pools(pools, rules)
+
+
+def test_the_verdict_counts_the_films(pools, films):
+    row = compare_pools(pools, RULES, films)[0]
+    whole = Estimate(row["gap"], row["se"] ** 2, row["df"])
+    expected = verdict.p_superior(whole), verdict.p_equivalent(whole, 1.0), verdict.p_within(whole, 1.0)
+    assert (row["p_superior"], row["p_equivalent"], row["probability_within_margin"]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_the_sizes_needed_are_those_of_the_designs(pools, separate, films, looks):
+    rules = replace(RULES, margin=1.7, looks=looks, alpha=1e-3)
+    film, _ = films.variance("gru", "lstm")
+    trials = pool.trials_needed(pool.gap(pools["gru"], pools["lstm"], 6, True), film, 36, 6, 1.7, 1e-3 / looks)
+    assert compare_pools(pools, rules, films)[0]["trials_needed"] == trials
+    gap = studies.gap(separate["gru"], separate["lstm"], True)
+    count = studies.studies_needed(gap, film, 5, 1.7, 1e-3 / looks, True)
+    assert compare_studies(separate, rules, films)[0]["trials_needed"] == {name: 6 * size for name, size in count.items()}
 
 
 def test_two_studies_are_refused(separate):

@@ -60,6 +60,7 @@ def test_satterthwaite_by_hand():
 def test_nothing_added_changes_nothing():
     gap = Estimate(5.0, 2.0, 4.0)
     assert gap.plus(0.0, 1.0) == gap
+    assert Estimate(5.0, 0.0, 4.0).plus(0.0, 1.0) == Estimate(5.0, 0.0, 4.0)
 
 
 def test_an_error_added_to_none_is_all_of_it():

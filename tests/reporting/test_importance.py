@@ -132,9 +132,9 @@ def test_the_cache_gives_the_same_and_may_be_damaged(tmp_path, monkeypatch):
     some = drawn(np.random.default_rng(8), 30, slope)
     calls = []
 
-    def computed(spread: importance.Spread, space: list[dict]) -> tuple[dict[str, float], float]:
+    def computed(spread: importance.Spread, space: list[dict]) -> importance.Found:
         calls.append(spread)
-        return {row["key"]: 0.2 for row in space} | {"train.learning_rate": spread.scores[0]}, 0.25
+        return importance.Found({row["key"]: 0.2 for row in space} | {"train.learning_rate": spread.scores[0]}, 0.25)
 
     monkeypatch.setattr(importance, "_computed", computed)
     first = importance.importance(some, tmp_path)
@@ -150,15 +150,6 @@ def test_the_cache_gives_the_same_and_may_be_damaged(tmp_path, monkeypatch):
     assert importance.importance(changed, tmp_path) != first
     assert importance.importance(some, None) == first
     assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_the_shuffled_forests_are_the_evaluators(few_trees, real):
-    space = real.study["space"]
-    trials = real.of("trials", "gru")
-    values = [importance._values(row, space) for row in trials["overrides"]]
-    found = importance._forest_shares(values, trials["validation"].to_numpy(float), space)
-    shares, _ = importance._computed(importance.Spread(values, trials["validation"].to_numpy(float)), space)
-    assert found == pytest.approx([shares[key] for key in sorted(shares)], abs=1e-6)
 
 
 def planted(places: list[float], trials: int = 60, **study) -> tables.Results:
