@@ -46,9 +46,10 @@ def extras(cells: tuple[str, ...]) -> dict[str, Any]:
     """What a study of eight trials is too small for, or has no reason to show."""
     shares = {"evaluator": "fanova", "trials": 60, "shares": dict(zip(KEYS, (0.9, 0.1), strict=True)), "baseline": 0.3}
     edge = {"key": KEYS[0], "value": 0.0011, "position": 0.02, "winner": True, "count": 5, "of": 10, "chance": 0.0016}
+    edge |= {"side": "low", "chance_any": 0.0098}
     return {
         "importance": {arm: {**shares, "named": [KEYS[0]], "note": None} for arm in cells},
-        "edges": {arm: [{**edge, "warning": arm == cells[0], "remedy": "Lower its low end."}] for arm in cells},
+        "edges": {arm: [{**edge, "warning": arm == cells[0], "remedy": "search lower too"}] for arm in cells},
         "order_changes": [{"a": cells[0], "b": cells[1], "n1": 2, "n2": 6}],
         "curve_notes": ["The curve ends where it can be told."],
         "films": 16,
@@ -63,5 +64,5 @@ def tuning(cells: tuple[str, ...]) -> pd.DataFrame:
             for n in range(1, 9):
                 value = 0.8 - 0.1 / n - 0.01 * place
                 high = np.nan if kind == "validation_median" and n > 3 else value + 0.02
-                rows.append((arm, kind, 3.0 * n if "_" in kind else n, value, value - 0.02, high))
+                rows.append((arm, kind, 3.0 * n if kind.startswith("test_") else n, value, value - 0.02, high))
     return pd.DataFrame(rows, columns=["arm", "curve", "budget", "value", "low", "high"])

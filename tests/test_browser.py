@@ -64,6 +64,13 @@ class Opened:
         return [one.bounding_box() or {} for one in self.page.query_selector_all(selector)]
 
 
+# Each text of a figure that is cut off by the figure's edge.
+CUT = """() => [...document.querySelectorAll('svg text')].filter(one => {
+    const text = one.getBoundingClientRect(), box = one.closest('svg').getBoundingClientRect();
+    return text.left < box.left - 1 || text.right > box.right + 1 || text.top < box.top - 1 || text.bottom > box.bottom + 1;
+  }).map(one => one.textContent)"""
+
+
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_all_is_seen_and_nothing_is_asked_for(browser: Browser, page_file: Path, width: int, scheme: str) -> None:
     opened = Opened(browser, page_file, width, scheme)
@@ -78,6 +85,7 @@ def test_all_is_seen_and_nothing_is_asked_for(browser: Browser, page_file: Path,
     assert opened.page.evaluate(
         "[...document.querySelectorAll('.scroll')].every(one => one.getBoundingClientRect().right <= innerWidth)"
     )
+    assert opened.page.evaluate(CUT) == []
     assert opened.asked == [page_file.as_uri()]
     assert opened.complaints == []
 

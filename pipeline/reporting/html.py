@@ -12,7 +12,7 @@ from pipeline.reporting.look import inline
 from pipeline.reporting.tables import Results
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-NUMBER = re.compile(r"[\[(<>+−–]?\s?\d|–$")
+NUMBER = re.compile(r"[\[<>−]*\d|–$")
 
 
 def write(folder: Path, metrics: dict[str, Any], results: Results, figures: dict[str, str]) -> None:

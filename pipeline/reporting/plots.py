@@ -88,7 +88,7 @@ def draw_gaps(axis: Axes, metrics: Metrics) -> None:
     axis.set_yticks(range(len(pairs)), [f"{pair['a']} − {pair['b']}" for pair in pairs])
     axis.set_ylim(len(pairs) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
-    axis.set_xlabel(f"points of test accuracy (grey: the margin, {words.number(margin)})")
+    axis.set_xlabel(f"points of test accuracy (grey: the margin, {words.number(margin)})", loc="right")
 
 
 def tuning_validation(metrics: Metrics, curves: pd.DataFrame) -> Figure | None:
@@ -115,6 +115,7 @@ def tuning_test(metrics: Metrics, curves: pd.DataFrame) -> Figure | None:
         draw_tuning(axis, curves[curves["curve"] == kind], list(metrics["arms"]), metrics["headline"] if kind == "test" else None)
         axis.set_xlabel(AXES[kind])
         axis.set_ylabel("test accuracy")
+    figure.align_ylabels()
     _legend(figure, list(metrics["arms"]))
     return figure
 
@@ -152,7 +153,7 @@ def anecdote(metrics: Metrics) -> Figure | None:
     for axis, (name, version) in zip(axes, versions.items(), strict=True):
         draw_crowns(axis, version["crowned"], metrics["winner"])
         axis.set_title(name)
-    axes[-1].set_xlabel("probability of being crowned by one run a cell")
+    axes[-1].set_xlabel("probability of being crowned by one run a cell", loc="right")
     return figure
 
 
@@ -182,6 +183,8 @@ def cost(metrics: Metrics) -> Figure:
         draw_cost(axis, metrics, key, unit)
         axis.set_xlabel(label)
     axes[0].set_ylabel("test accuracy")
+    # Labels of one width: the layout is made before the ticks are.
+    axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3f}"))
     _legend(figure, list(metrics["arms"]))
     return figure
 
@@ -218,7 +221,7 @@ def importance(metrics: Metrics) -> Figure | None:
     for axis, (arm, found) in zip(axes, told.items(), strict=True):
         draw_importance(axis, found, look(list(metrics["arms"]).index(arm))[0])
         axis.set_title(arm)
-    axes[-1].set_xlabel("share of the spread of validation accuracy")
+    axes[-1].set_xlabel("share of the spread of validation accuracy", loc="right")
     return figure
 
 
@@ -242,7 +245,7 @@ def learning_curves(results: Results) -> Figure:
         draw_curves(row[0], results, arm, "loss")
         draw_curves(row[1], results, arm, "accuracy")
         row[0].set_title(f"{arm}: loss (nats)")
-        row[1].set_title(f"{arm}: accuracy")
+        row[1].set_title("accuracy")
     for axis in axes[-1]:
         axis.set_xlabel("epoch")
     figure.legend(handles=_curve_handles(bool(results.study["recipes"])), loc="outside upper left", ncols=2)
@@ -280,6 +283,7 @@ def search(results: Results) -> Figure:
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (upper, lower):
         axis.set_ylabel("validation accuracy")
+    figure.align_ylabels()
     _legend(figure, results.cells)
     return figure
 
@@ -312,6 +316,7 @@ def validation_against_test(results: Results) -> Figure:
     whole.set_title("Each trial that finished")
     best = float(results.scores.loc[results.scores["kind"] == "trial", "validation"].max())
     near.set_title(f"Those within {NEAR} of the best, nearer")
+    figure.align_ylabels()
     near.set_xlim(best - NEAR, best + NEAR / 8)
     near.set_ylim(best - NEAR, max(best, float(results.of("scores", "baseline")["test"].max())) + NEAR / 8)
     figure.legend(handles=[*handles(results.cells), *whole.get_legend_handles_labels()[0]], loc="outside upper left", ncols=2)
@@ -336,7 +341,9 @@ def _points(axis: Axes, rows: pd.DataFrame, x: str, y: str, place: int) -> None:
 
 
 def _legend(figure: Figure, cells: list[str]) -> None:
-    figure.legend(handles=handles(cells), loc="outside upper left", ncols=4)
+    # As many columns as the longest name leaves room for, in letters.
+    columns = max(1, min(4, 56 // (max(map(len, cells)) + 5)))
+    figure.legend(handles=handles(cells), loc="outside upper left", ncols=columns)
 
 
 def _curve_handles(recipes: bool) -> list[Line2D]:

@@ -113,7 +113,6 @@ def _matrix(metrics: Metrics, study: dict[str, Any]) -> list[Block]:
             "▲ ▼ better, worse; △ ▽ the same, but by less than the margin; ≈ equivalent within the margin; ? undecided; × no verdict.",
             "note",
         ),
-        Bullets([words.verdict_sentence(pair, metrics) for pair in metrics["pairs"]]),
         Terms(_glossary(metrics, study)),
     ]
 
@@ -159,13 +158,7 @@ def _recipes(metrics: Metrics, study: dict[str, Any]) -> list[Block]:
 def _pairs(metrics: Metrics) -> list[Block]:
     return [
         sheets.pairs(metrics),
-        Bullets(
-            [
-                f"{pair['a']} against {pair['b']}: {told}"
-                for pair in metrics["pairs"]
-                if (told := words.trials_needed(pair, metrics))
-            ]
-        ),
+        Bullets([words.verdict_sentence(pair, metrics) for pair in metrics["pairs"]]),
         sheets.tests(metrics),
         Text(
             f"Better: the first p-value with Holm is at most {metrics['alpha'] / metrics['looks']:g}. Equivalent: the second is. "

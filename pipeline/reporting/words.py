@@ -330,7 +330,9 @@ def cost_sentence(metrics: Metrics) -> str:
 
 
 def order_sentences(metrics: Metrics) -> list[str]:
-    """Between which sizes of the search the order of two cells may change."""
+    """Between which sizes of the search the order of two cells may change; a pool alone can tell."""
+    if metrics.get("order_changes") == [] and metrics["design"] == "pool" and metrics["pairs"]:
+        return ["No two cells are shown to change their order with the size of the search."]
     return [
         f"The order of {one['a']} and {one['b']} may change between {one['n1']} and {counted(one['n2'], 'trial')}."
         for one in metrics.get("order_changes", [])
@@ -344,13 +346,12 @@ def edge_sentences(metrics: Metrics) -> list[str]:
         for one in edges:
             if one["warning"]:
                 told.append(
-                    f"{arm}, `{one['key']}`: {one['count']} of the best {one['of']} lie in the same outer tenth of the range (by chance "
-                    f"{p_value(one['chance'])}). {one['remedy']}"
+                    f"{arm}, `{one['key']}`: {one['count']} of the best {one['of']} trials lie in the {one['side']}est tenth of the range "
+                    f"(by chance {p_value(one['chance'])}, in any such tenth {p_value(one['chance_any'])}): {one['remedy']}."
                 )
             elif one["winner"]:
-                told.append(
-                    f"{arm}, `{one['key']}={plain(one['value'])}`: the best lies in an outer tenth of the range; a note, no warning."
-                )
+                where = f"the best lies in the {one['side']}est tenth of the range"
+                told.append(f"{arm}, `{one['key']}={plain(one['value'])}`: {where}; a note, no warning.")
     return told
 
 
