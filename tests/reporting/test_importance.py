@@ -49,7 +49,7 @@ def drawn(rng: np.random.Generator, trials: int, score, **study) -> tables.Resul
         rows.append({"study": 0, "arm": "a", "trial": trial, "state": "complete", "overrides": overrides})
         rows[-1] |= {"validation": round(score(values), 4), "validation_loss": 0.3}
     empty = pd.DataFrame({"arm": []})
-    described = {"cells": ["a"], "space": SPACE, **study}
+    described = {"cells": ["a"], "space": SPACE, "sampler": "random", **study}
     tables_of = dict.fromkeys(("scores", "epochs", "replicates", "replicate_epochs", "timings", "baseline", "grid"), empty)
     return result(described, trials=pd.DataFrame(rows), **tables_of)
 
@@ -114,7 +114,7 @@ def test_more_than_sixty_trials_count_as_the_first_sixty(few_trees):
 def test_a_sampler_that_learns_is_left_alone():
     some = drawn(np.random.default_rng(5), 60, slope, sampler="tpe")
     assert no_cache(some)["note"] == "not computed: trials of the sampler tpe crowd the good region"
-    studies = replace(some, study={**some.study, "sampler": None, "design": "studies"})
+    studies = replace(some, study={**some.study, "design": "studies"})
     assert no_cache(studies)["shares"] == {}
 
 
