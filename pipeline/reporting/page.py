@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.reporting import sheets, story
+from pipeline.reporting import sheets, story, words
 from pipeline.reporting.tables import Results
 
 Metrics = dict[str, Any]
@@ -32,14 +32,14 @@ def report(metrics: Metrics, study: dict[str, Any], figures: list[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def readme_table(metrics: Metrics) -> str:
-    """The table between the README's result markers, computed from metrics.json alone."""
-    return markdown_table(sheets.readme(metrics))
-
-
-def recipe_table(metrics: Metrics) -> str:
-    """The table between the README's recipe markers."""
-    return markdown_table(sheets.recipes(metrics))
+def readme_blocks(metrics: Metrics, study: dict[str, Any]) -> dict[str, str]:
+    """What stands between the README's markers, by their names; tests hold the README to it."""
+    return {
+        "answer": f"**{words.answer(metrics)}**",
+        "results": markdown_table(sheets.readme(metrics)),
+        "recipe": markdown_table(sheets.recipes(metrics)),
+        "anecdote": "\n".join(f"- {sentence}" for sentence in words.anecdote_sentences(metrics, study)),
+    }
 
 
 def markdown(block: story.Block) -> str:

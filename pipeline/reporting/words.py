@@ -200,7 +200,7 @@ def _despite(pair: Pair, metrics: Metrics) -> str:
 
 
 def trials_needed(pair: Pair, metrics: Metrics) -> str:
-    """How many trials would decide an undecided pair; empty for any other."""
+    """How large a new study would decide an undecided pair; empty for any other. A pool topped up looks a second time."""
     if pair["verdict"] != UNDECIDED:
         return ""
     needed = pair["trials_needed"]
@@ -211,7 +211,7 @@ def trials_needed(pair: Pair, metrics: Metrics) -> str:
         )
     safe = "" if needed["safe"] == needed["likely"] else f" ({needed['safe']:,} to be safe)"
     studies = f", in studies of {metrics['headline']}" if metrics["design"] == "studies" else ""
-    return f"80 % chance of a verdict with about {needed['likely']:,} trials a cell{safe}{studies}."
+    return f"80 % chance of a verdict with a new study of about {needed['likely']:,} trials a cell{safe}{studies}."
 
 
 def baseline_sentence(metrics: Metrics) -> str:

@@ -144,10 +144,12 @@ def test_five_equal_cells_seldom_have_any_winner(generator, rate):
 
 @pytest.mark.parametrize(("rho", "paired"), [(0.0, False), (0.8, True)], ids=["Welch", "paired"])
 def test_five_studies_of_equal_cells_seldom_have_a_winner_and_cover_the_gap(generator, rate, rho, paired):
-    a, b = retrained(generator, studies=5, trials=10, seeds=2, rho=rho).mean(axis=-1)
-    gaps = [studies.gap(ours + 0.5, theirs, paired) for ours, theirs in zip(a, b, strict=True)]
-    assert rate([not covers(gap, 0.5) for gap in gaps], "missed") <= 1 - COVERED
-    assert rate([wins(studies.gap(ours, theirs, paired)) for ours, theirs in zip(a, b, strict=True)], "false winner") <= FALSE
+    def gaps(apart: float) -> list[Estimate]:
+        a, b = retrained(generator, studies=5, trials=10, seeds=2, rho=rho).mean(axis=-1)
+        return [studies.gap(ours + apart, theirs, paired) for ours, theirs in zip(a, b, strict=True)]
+
+    assert rate([wins(gap) for gap in gaps(0.0)], "false winner") <= FALSE
+    assert rate([covers(gap, 0.5) for gap in gaps(0.5)], "coverage") >= COVERED
 
 
 @pytest.mark.parametrize(("gap", "power"), [(0.5, 0.45), (1.0, 0.93)])
@@ -240,7 +242,7 @@ def resolved(gaps: np.ndarray, study: Callable[..., Estimate], needed: Callable[
 
 
 def test_as_many_trials_as_are_said_to_be_needed_mostly_decide(generator, rate):
-    """Stated is 80 %, at a gap as large as the margin, with an error that the first study only estimates."""
+    """Stated is 80 %, at a gap as large as the margin, with an error that the first study only estimates: hence bars below."""
 
     def study(gap: float, trials: int = 60) -> Estimate:
         return pool.gap(*next(pools(generator, [BASE, BASE], gap, trials=trials, worlds=1)), HEADLINE, True)

@@ -49,7 +49,7 @@ def drawn(rng: np.random.Generator, trials: int, score, **study) -> tables.Resul
         rows.append({"study": 0, "arm": "a", "trial": trial, "state": "complete", "overrides": overrides})
         rows[-1] |= {"validation": round(score(values), 4), "validation_loss": 0.3}
     empty = pd.DataFrame({"arm": []})
-    described = {"cells": ["a"], "space": SPACE, **study}
+    described = {"cells": ["a"], "space": SPACE, "sampler": "random", **study}
     tables_of = dict.fromkeys(("scores", "epochs", "replicates", "replicate_epochs", "timings", "baseline", "grid"), empty)
     return result(described, trials=pd.DataFrame(rows), **tables_of)
 
@@ -72,7 +72,7 @@ def no_cache(results: tables.Results) -> dict:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_true_first_is_named_first(seed):
+def test_the_true_first_is_named_first(few_trees, seed):
     rng = np.random.default_rng(seed)
     found = no_cache(drawn(rng, 60, lambda values: slope(values) + rng.normal(0, 0.01)))
     assert found["named"][0] == "train.learning_rate"
@@ -84,7 +84,7 @@ def test_the_true_first_is_named_first(seed):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_nothing_is_named_in_noise(seed):
+def test_nothing_is_named_in_noise(few_trees, seed):
     rng = np.random.default_rng(seed)
     found = no_cache(drawn(rng, 60, lambda _: rng.normal(0.8, 0.02)))
     assert found["named"] == []
@@ -92,7 +92,7 @@ def test_nothing_is_named_in_noise(seed):
     assert max(found["shares"].values()) < found["baseline"] < 1
 
 
-def test_thirty_trials_name_one_and_twenty_nine_none():
+def test_thirty_trials_name_one_and_twenty_nine_none(few_trees):
     rng = np.random.default_rng(3)
     some = drawn(rng, 30, slope)
     found = no_cache(some)
@@ -114,7 +114,7 @@ def test_more_than_sixty_trials_count_as_the_first_sixty(few_trees):
 def test_a_sampler_that_learns_is_left_alone():
     some = drawn(np.random.default_rng(5), 60, slope, sampler="tpe")
     assert no_cache(some)["note"] == "not computed: trials of the sampler tpe crowd the good region"
-    studies = replace(some, study={**some.study, "sampler": None, "design": "studies"})
+    studies = replace(some, study={**some.study, "design": "studies"})
     assert no_cache(studies)["shares"] == {}
 
 
@@ -210,7 +210,7 @@ def test_steps_count_with_their_own_share():
     assert (edge["key"], edge["value"], edge["count"], edge["share"], edge["warning"]) == ("model.units", 48, 5, 0.166667, False)
 
 
-def test_the_real_study_is_repeatable(few_trees, real):
+def test_the_real_study_is_repeatable(real):
     one_arm = replace(real, study={**real.study, "cells": ["gru"]})
     found = importance.importance(one_arm, cache=None)["gru"]
     assert found == importance.importance(one_arm, cache=None)["gru"]

@@ -99,18 +99,22 @@ def test_pairs_stand_with_the_better_mean_first(report):
         assert row[0] == f"{words.oriented(pair)['a']} − {words.oriented(pair)['b']}"
 
 
+def readme_table(metrics):
+    return page.markdown_table(sheets.readme(metrics))
+
+
 def test_the_readme_table(report):
     metrics = copy.deepcopy(report.metrics)
     metrics["arms"]["gru"]["tuned"] |= {"mean": 0.8584, "low": 0.8532, "high": 0.8637}
     metrics["arms"]["gru"]["replicates"] |= {"mean": 0.85123, "sd": 0.00214}
-    lines = page.readme_table(metrics).splitlines()
+    lines = readme_table(metrics).splitlines()
     assert lines[0].startswith(
         "| cell | a search of 2 trials scores, on test [95 % interval] | best configuration, 2 fresh seeds:"
     )
     assert "| gru | 0.8584 [0.8532, 0.8637] | 0.8512 ± 0.0021 |" in lines[3]
     assert lines[5].startswith("| linear, same tokens | ")
     assert {line.count("|") for line in lines} == {8}
-    assert page.readme_table(json.loads(json.dumps(metrics))) == "\n".join(lines)
+    assert readme_table(json.loads(json.dumps(metrics))) == "\n".join(lines)
 
 
 def without_recipes(metrics):
@@ -123,7 +127,7 @@ def without_recipes(metrics):
 
 def test_without_recipes_the_columns_stay(report):
     metrics = without_recipes(report.metrics)
-    assert "recipe (none)" in page.readme_table(metrics)
+    assert "recipe (none)" in readme_table(metrics)
     text = page.report(metrics, {**report.results.study, "recipes": []}, [])
     assert "as published" not in text
     assert "do not apply" in text

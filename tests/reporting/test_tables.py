@@ -93,8 +93,8 @@ def test_the_ledger_counts_every_attempt(results):
     again = results.timings[(results.timings["arm"] == "gru") & (results.timings["trial"] == 0)].assign(attempt=2)
     timings = pd.concat([results.timings, again])
     counted = tables.ledger(tables.Results(**{**vars(results), "timings": timings}), "gru")
-    assert counted["tune"] == {"trials": 8, "failed": 0, "epochs": 24, "seconds": 13.5}
-    assert counted["replicate"] == {"runs": 4, "failed": 0, "epochs": 12, "seconds": 9.0}
+    assert counted["tune"] == {"trials": 8, "failed": 0, "pruned": 0, "epochs": 24, "seconds": 13.5}
+    assert counted["replicate"] == {"runs": 4, "failed": 0, "pruned": 0, "epochs": 12, "seconds": 9.0}
 
 
 def test_a_study_without_recipes_has_none(results):

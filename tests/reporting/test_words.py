@@ -43,7 +43,7 @@ def study(*pairs, winner=None, leaders=(), cells=("rnn", "gru", "lstm"), **more)
         (
             pair("rnn", "gru", 0.004, "undecided", trials_needed={"likely": 130, "safe": 200}),
             "rnn against gru is undecided: rnn leads by 0.40 points [−0.10, 0.90]. "
-            "80 % chance of a verdict with about 130 trials a cell (200 to be safe).",
+            "80 % chance of a verdict with a new study of about 130 trials a cell (200 to be safe).",
         ),
         (pair("rnn", "gru", 0.004, "undecided"), "the films of the test set by themselves leave the interval too wide"),
         (pair("rnn", "gru", 0.007, "undecided"), "an interval without 0, yet not enough after Holm's correction for 3 pairs"),
@@ -60,7 +60,7 @@ def test_trials_needed_are_told_of_undecided_pairs_alone():
     needed = {"likely": 1300, "safe": 1300}
     assert words.trials_needed(pair("a", "b", 0.1, "better"), study()) == ""
     told = words.trials_needed(pair("a", "b", 0.0, "undecided", trials_needed=needed), study(design="studies"))
-    assert told == "80 % chance of a verdict with about 1,300 trials a cell, in studies of 10."
+    assert told == "80 % chance of a verdict with a new study of about 1,300 trials a cell, in studies of 10."
 
 
 def test_turning_a_pair_turns_all_of_it():
