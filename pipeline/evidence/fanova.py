@@ -23,7 +23,7 @@ class Leaves(NamedTuple):
 
 
 def shares(trees: Sequence[Any], bounds: Floats, groups: Sequence[Sequence[int]]) -> Floats:
-    """The share of variance that each hyperparameter explains by itself, mean over the trees, scaled to sum to 1.
+    """The share of variance that each hyperparameter explains by itself, mean over the trees; interplay is in none.
 
     Args:
         trees: fitted trees as scikit-learn keeps them (`tree_`).
@@ -31,11 +31,10 @@ def shares(trees: Sequence[Any], bounds: Floats, groups: Sequence[Sequence[int]]
         groups: the columns of each hyperparameter: one of a number, one a choice of a category.
 
     Returns:
-        float [hyperparameters]; all zero if every tree predicts one number.
+        float [hyperparameters], summing to 1 at most; all zero if every tree predicts one number.
     """
     parts = [_parts(_leaves(tree, bounds), bounds, groups) for tree in trees if tree.node_count > 1]
-    means = np.mean(parts, axis=0) if parts else np.zeros(len(groups))
-    return means / means.sum() if means.sum() > 0 else means
+    return np.mean(parts, axis=0) if parts else np.zeros(len(groups))
 
 
 def _leaves(tree: Any, bounds: Floats) -> Leaves:
@@ -64,7 +63,7 @@ def _parts(leaves: Leaves, bounds: Floats, groups: Sequence[Sequence[int]]) -> F
         inside = reduce(lambda a, b: (a[:, :, None] * b[:, None, :]).reshape(len(a), -1), (one for one, _ in cells))
         sizes = reduce(lambda a, b: np.outer(a, b).ravel(), (size for _, size in cells))
         made[number] = _variance((leaves.value * others) @ inside, sizes)
-    return made / total if total > 0 else made
+    return made / total
 
 
 def _cells(leaves: Leaves, bounds: Floats, column: int) -> tuple[Floats, Floats]:

@@ -4,7 +4,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.importance import FanovaImportanceEvaluator
 from sklearn.ensemble import RandomForestRegressor
 
 from pipeline.evidence.fanova import shares
@@ -42,12 +42,12 @@ def test_the_shares_are_optunas(seed):
     study = optuna.create_study()
     for one, score in zip(values, scores, strict=True):
         study.add_trial(optuna.create_trial(params=one, distributions=DISTRIBUTIONS, value=score))
-    expected = get_param_importances(study, evaluator=FanovaImportanceEvaluator(n_trees=16, max_depth=64, seed=seed))
+    expected = FanovaImportanceEvaluator(n_trees=16, max_depth=64, seed=seed).evaluate(study)
     forest = RandomForestRegressor(n_estimators=16, max_depth=64, random_state=seed).fit(columns, scores)
     bounds = np.array([[0, 1]] * 5 + [[1e-4, 1e-1], [8, 48]], float)
     found = shares([tree.tree_ for tree in forest.estimators_], bounds, [[0, 1, 2], [3, 4], [5], [6]])
     assert found == pytest.approx([expected[key] for key in sorted(DISTRIBUTIONS)], abs=1e-12)
-    assert found.sum() == pytest.approx(1)
+    assert 0.5 < found.sum() < 1
 
 
 def test_scores_without_spread_have_nothing_to_explain():

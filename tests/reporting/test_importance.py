@@ -78,7 +78,7 @@ def test_the_true_first_is_named_first(seed):
     assert found["named"][0] == "train.learning_rate"
     assert set(found["named"]) <= {"train.learning_rate", "model.units"}
     assert next(iter(found["shares"])) == "train.learning_rate"
-    assert sum(found["shares"].values()) == pytest.approx(1, abs=1e-5)
+    assert 0.5 < sum(found["shares"].values()) < 1
     assert found["trials"] == 60
     assert found["note"] is None
 
@@ -92,13 +92,33 @@ def test_nothing_is_named_in_noise(seed):
     assert max(found["shares"].values()) < found["baseline"] < 1
 
 
-def test_thirty_trials_name_one_and_twenty_nine_none():
-    rng = np.random.default_rng(3)
-    some = drawn(rng, 30, slope)
+@pytest.mark.simulation
+def test_noise_is_named_once_in_twenty_one_studies_and_a_plain_cause_nearly_always():
+    noise, plain = 0, 0
+    for seed in range(60):
+        rng = np.random.default_rng([1, seed])
+        noise += bool(no_cache(drawn(rng, 60, lambda _, rng=rng: rng.normal(0.8, 0.02)))["named"])
+    for seed in range(20):
+        rng = np.random.default_rng([2, seed])
+        found = no_cache(drawn(rng, 60, lambda values, rng=rng: slope(values) + rng.normal(0, 0.05)))
+        plain += found["named"][:1] == ["train.learning_rate"]
+    print(f"named in noise {noise} of 60, the true first {plain} of 20")
+    # More than 7 of 60 at 1/21: chance .01.
+    assert noise <= 7
+    assert plain >= 16
+
+
+def test_sixty_trials_name_two_in_order_thirty_name_one_and_twenty_nine_none(monkeypatch):
+    monkeypatch.setattr(
+        importance, "_computed", lambda _: ({"model.units": 0.5, "model.dropout": 0.4, "model.masking": 0.3}, 0.3)
+    )
+    some = drawn(np.random.default_rng(3), 60, slope)
+    assert no_cache(some)["named"] == ["model.units", "model.dropout"]
+    some.trials.loc[:29, "state"] = "failed"
     found = no_cache(some)
-    assert found["named"] == ["train.learning_rate"]
+    assert found["named"] == ["model.units"]
     assert found["note"] == "an order needs 60 complete trials"
-    some.trials.loc[4, "state"] = "failed"
+    some.trials.loc[59, "state"] = "failed"
     fewer = no_cache(some)
     assert fewer["note"] == "not computed: 29 complete trials, at least 30 are needed"
     assert (fewer["shares"], fewer["baseline"], fewer["named"]) == ({}, None, [])
@@ -132,9 +152,9 @@ def test_the_cache_gives_the_same_and_may_be_damaged(tmp_path, monkeypatch):
     some = drawn(np.random.default_rng(8), 30, slope)
     calls = []
 
-    def computed(spread: importance.Spread, space: list[dict]) -> tuple[dict[str, float], float]:
+    def computed(spread: importance.Spread) -> tuple[dict[str, float], float]:
         calls.append(spread)
-        return {row["key"]: 0.2 for row in space} | {"train.learning_rate": spread.scores[0]}, 0.25
+        return {row["key"]: 0.2 for row in spread.space} | {"train.learning_rate": spread.scores[0]}, 0.25
 
     monkeypatch.setattr(importance, "_computed", computed)
     first = importance.importance(some, tmp_path)
@@ -144,7 +164,7 @@ def test_the_cache_gives_the_same_and_may_be_damaged(tmp_path, monkeypatch):
     for damage in ("", "[]", '{"shares": {}, "baseline": 0.1}', '{"shares": {"model.units": 1}}', file.read_text()[:-20]):
         calls.clear()
         file.write_text(damage)
-        assert importance.importance(some, tmp_path) == first
+        assert importance.importance(some, tmp_path) == importance.importance(some, tmp_path) == first
         assert len(calls) == 1
     changed = replace(some, trials=some.trials.assign(validation=some.trials["validation"][::-1].to_numpy()))
     assert importance.importance(changed, tmp_path) != first
@@ -153,12 +173,24 @@ def test_the_cache_gives_the_same_and_may_be_damaged(tmp_path, monkeypatch):
 
 
 def test_the_shuffled_forests_are_the_evaluators(few_trees, real):
-    space = real.study["space"]
-    trials = real.of("trials", "gru")
-    values = [importance._values(row, space) for row in trials["overrides"]]
-    found = importance._forest_shares(values, trials["validation"].to_numpy(float), space)
-    shares, _ = importance._computed(importance.Spread(values, trials["validation"].to_numpy(float)), space)
-    assert found == pytest.approx([shares[key] for key in sorted(shares)], abs=1e-6)
+    spread = importance._spread(real.of("trials", "gru"), real.study["space"])
+    shares, _ = importance._computed(spread)
+    assert importance._forest_shares(spread) == pytest.approx([shares[key] for key in sorted(shares)], abs=1e-6)
+
+
+def test_logarithmic_ranges_are_looked_at_evenly():
+    """Each decade of the learning rate explains as much as the next, which no even view of the rate itself shows."""
+    some = drawn(np.random.default_rng(12), 60, lambda values: 0.6 + 0.2 * (values["train.learning_rate"] < 1e-4))
+    found = no_cache(some)
+    assert found["named"] == ["train.learning_rate"]
+    assert found["shares"]["train.learning_rate"] > 0.99
+    spread = importance._spread(some.trials, SPACE)
+    (row,) = [row for row in spread.space if row["key"] == "train.learning_rate"]
+    assert (row["low"], row["high"]) == pytest.approx((np.log(1e-5), np.log(1e-2)))
+    columns, bounds, groups = importance._encoded(spread)
+    (rate,) = groups[sorted(row["key"] for row in SPACE).index("train.learning_rate")]
+    share = (columns[:, rate] < bounds[rate].mean()).mean()
+    assert 0.35 < share < 0.65
 
 
 def planted(places: list[float], trials: int = 60, **study) -> tables.Results:
