@@ -23,7 +23,7 @@ endif
 smoke: ## a whole small study on generated text, in build/smoke
 	@$(MAKE) --no-print-directory run STUDY=smoke
 
-test: $(VENV)/ready ## the tests; LEVEL=long, LEVEL=simulation: only those
+test: $(VENV)/ready ## the tests; LEVEL=long or LEVEL=simulation: only those
 	python -m pytest -m "$(LEVEL)"
 
 ui: $(VENV)/ready ## MLflow's pages on http://127.0.0.1:5000

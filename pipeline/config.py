@@ -2,12 +2,13 @@
 
 Hydra stops here: `command` checks each override before the first job starts, composes conf/, and hands the command plain
 dataclasses. A configuration of the search is a list of Hydra overrides; `with_overrides` applies one without composing anew.
+A command that has nothing to do with a study brings a flat schema of its own: same door, no conf/, no folder written.
 """
 
 import dataclasses
 import difflib
+import functools
 import importlib.util
-import math
 import os
 import re
 import sys
@@ -22,16 +23,13 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.errors import FairsweepError
+from pipeline.limits import limit_error, limited
 
 GROUPS = ("study", "task", "cell", "space", "recipe", "cluster")
 # What Hydra has by default, and does not accept from a user.
 NO_RECIPE = "recipe=null"
-FREE_TEXT = ("archive", "file", "out", "path", "scores", "text", "url")
-
-
-def limited(default: Any, **limits: Any) -> Any:
-    """A field whose values are checked against `least`, `most`, `above`, `below` or `choices` before anything runs."""
-    return field(default=default, metadata=limits)
+# Values that arrive as typed: neither a list for its comma, nor a truth for `true`.
+FREE_TEXT = ("archive", "file", "out", "paired", "path", "scores", "text", "url")
 
 
 @dataclass
@@ -158,41 +156,22 @@ def leaves(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, datac
             yield prefix + item.name, item
 
 
-def limit_error(key: str, value: Any, limits: typing.Mapping[str, Any]) -> str | None:
-    """What is wrong with `value`, or None: the limits are those of `limited`."""
-    if value is None or value == MISSING:
-        return None
-    if "choices" in limits and value not in limits["choices"]:
-        return f"{key}={value}: must be one of {', '.join(limits['choices'])}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"{key}={value}: must be a finite number"
-    tests = {
-        "least": (lambda v, x: v >= x, "at least"),
-        "most": (lambda v, x: v <= x, "at most"),
-        "above": (lambda v, x: v > x, "above"),
-        "below": (lambda v, x: v < x, "below"),
-    }
-    for name, (holds, words) in tests.items():
-        if name in limits and not holds(value, limits[name]):
-            return f"{key}={value}: must be {words} {limits[name]}"
-    return None
-
-
-def check_value(key: str, value: Any) -> None:
+def check_value(key: str, value: Any, schema: type = Config) -> None:
     """Raise FairsweepError when the schema has no `key`, or `value` has the wrong type or lies outside its limits."""
-    known = dict(leaves())
+    known = dict(leaves(schema))
     sections = {name.rsplit(".", 1)[0] for name in known if "." in name}
-    if key.startswith("space."):
+    if schema is Config and key.startswith("space."):
         check_space_key(key, value)
         return
-    if key == "cell.arm":
+    if schema is Config and key == "cell.arm":
         raise FairsweepError(f"{key}={value}: the arm is the name of a file in conf/cell/; choose it by cell=NAME.")
     if key not in known and key not in sections:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-        hint = f"the nearest key is {near[0]!r}" if near else "python -m pipeline.train --cfg job prints every key"
+        every = "python -m pipeline.train --cfg job prints every key" if schema is Config else f"there are: {', '.join(known)}"
+        hint = f"the nearest key is {near[0]!r}" if near else every
         raise FairsweepError(f"{key}: no such key; {hint}.")
     try:
-        typed = OmegaConf.structured(Config)
+        typed = OmegaConf.structured(schema)
         OmegaConf.update(typed, key, value)
         value = OmegaConf.select(typed, key)
     except OmegaConfBaseException as error:
@@ -330,7 +309,7 @@ def quoted(argument: str) -> str:
     return f"{key}='{escaped}'"
 
 
-def check_overrides(arguments: Sequence[str], multirun: bool) -> None:
+def check_overrides(arguments: Sequence[str], multirun: bool, schema: type = Config) -> None:
     """Hold every override, and every value of a multirun, against the schema and the groups: before anything runs."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -343,17 +322,20 @@ def check_overrides(arguments: Sequence[str], multirun: bool) -> None:
         except HydraException as error:
             raise FairsweepError(f"{argument}: cannot be read as KEY=VALUE ({str(error).splitlines()[0]}).") from error
         key = override.key_or_group
-        if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        if schema is Config and (key == "hydra" or key.startswith(("hydra.", "hydra/"))):
             continue
         if override.is_delete():
             raise FairsweepError(f"{argument}: a key cannot be taken away; set it to null where it may be empty.")
         if sweep and not multirun:
-            raise FairsweepError(f"{argument}: several values need a multirun: add -m.")
+            remedy = (
+                "several values need a multirun: add -m" if schema is Config else "one value at a time; call it once for each"
+            )
+            raise FairsweepError(f"{argument}: {remedy}.")
         for value in values:
-            if key in GROUPS:
+            if schema is Config and key in GROUPS:
                 check_group(key, value)
             else:
-                check_value(key, value)
+                check_value(key, value, schema)
 
 
 def check_group(group: str, value: Any) -> None:
@@ -367,13 +349,21 @@ def check_group(group: str, value: Any) -> None:
         raise FairsweepError(f"{group}={value}: no such {group}{hint}. There are: {', '.join(names)}.")
 
 
-def to_config(composed: Any, arm: str) -> Config:
-    """The dataclasses of what Hydra composed, checked."""
+def to_object(composed: Any, schema: type) -> Any:
+    """What Hydra composed as dataclasses of `schema`; raises FairsweepError when a key has no value or one of another type."""
     plain = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    for key, item in leaves(schema):
+        if "example" in item.metadata and (OmegaConf.is_missing(plain, key) or plain[key] == ""):
+            raise FairsweepError(f"{key} is missing: give it, such as {item.metadata['example']}")
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain))
     except OmegaConfBaseException as error:
         raise FairsweepError(f"{getattr(error, 'full_key', '') or 'conf/'}: {str(error).splitlines()[0]}") from error
+
+
+def to_config(composed: Any, arm: str) -> Config:
+    """The dataclasses of what Hydra composed from conf/, checked."""
+    config = to_object(composed, Config)
     assert isinstance(config, Config)
     for group, names in (("cell", config.cells), ("recipe", config.recipes)):
         for name in names:
@@ -426,24 +416,47 @@ def replay_overrides(config: Config) -> list[str]:
     return [f"study={config.name}", f"cell={config.cell.arm}", *given]
 
 
-def hydra_arguments(name: str, arguments: Sequence[str]) -> list[str]:
+def hydra_arguments(name: str, arguments: Sequence[str], schema: type = Config) -> list[str]:
     """The command line for Hydra: checked, free text quoted, the job named after the command."""
     from hydra._internal.utils import get_args_parser
 
     quoted_arguments = [quoted(argument) for argument in arguments]
     parsed = get_args_parser().parse_args(quoted_arguments)
-    check_overrides(parsed.overrides, parsed.multirun)
+    if parsed.multirun and schema is not Config:
+        raise FairsweepError(f"-m: {name} makes no multirun, it would write folders; call it once for each value.")
+    check_overrides(parsed.overrides, parsed.multirun, schema)
     # Argparse takes one run of overrides.
     first = quoted_arguments.index(parsed.overrides[0]) if parsed.overrides else len(quoted_arguments)
     named = [*quoted_arguments[:first], f"hydra.job.name={name}", *quoted_arguments[first:]]
     return [argument for argument in named if argument != NO_RECIPE]
 
 
-def command(function: Callable[[Config], Any]) -> Callable[[], None]:
+def hydra_source(schema: type, name: str, usage: str) -> tuple[str | None, str]:
+    """Hydra's `config_path` and `config_name`: conf/ for a study; else the schema's defaults, with `usage` as their --help."""
+    if schema is Config:
+        return str(conf_folder()), "config"
+    from hydra.core.config_store import ConfigStore
+
+    # Hydra's own folder of each run, and the log in it, are switched off.
+    quiet = {"run": {"dir": "."}, "output_subdir": None}
+    template = f"{usage}\n\nOverride anything in the config (KEY=VALUE):\n\n$CONFIG"
+    node = {
+        "defaults": ["_self_", {"override hydra/job_logging": "none"}],
+        "hydra": {**quiet, "help": {"template": template}},
+        **{key: item.default for key, item in leaves(schema)},
+    }
+    ConfigStore.instance().store(name, node)
+    return None, name
+
+
+def command(function: Callable[[Any], Any] | None = None, *, schema: type = Config) -> Callable[..., Any]:
     """Make `function(config)` a Hydra command of its module's name: one message for our own errors, exit status 1.
 
+    With `@command(schema=...)` the config is that flat dataclass, and the module's docstring is the help.
     HYDRA_FULL_ERROR=1 brings the traceback back.
     """
+    if function is None:
+        return functools.partial(command, schema=schema)
     module = sys.modules[function.__module__]
     name = Path(module.__file__ or "").stem
 
@@ -454,6 +467,8 @@ def command(function: Callable[[Config], Any]) -> Callable[[], None]:
         from hydra.types import RunMode
 
         try:
+            if schema is not Config:
+                return function(to_object(composed, schema))
             return function(to_config(composed, HydraConfig.get().runtime.choices["cell"]))
         except FairsweepError as error:
             # In a multirun Hydra does the other jobs first and says which one failed.
@@ -470,8 +485,9 @@ def command(function: Callable[[Config], Any]) -> Callable[[], None]:
         # Without it Hydra prints a traceback of its own; with it the error reaches us.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         try:
-            sys.argv[1:] = hydra_arguments(name, sys.argv[1:])
-            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
+            sys.argv[1:] = hydra_arguments(name, sys.argv[1:], schema)
+            folder, config_name = hydra_source(schema, name, (module.__doc__ or "").strip())
+            hydra.main(version_base="1.3", config_path=folder, config_name=config_name)(job)()
             if failed:
                 raise failed[0]
         except KeyboardInterrupt:

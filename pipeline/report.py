@@ -1,24 +1,34 @@
-"""Turns the scores of a study into metrics.json, report.md and plots, or refuses with a reason."""
+"""Turns the scores of a study into verdicts: report.html, report.md, metrics.json, curves.csv, plots; or refuses with a reason."""
 
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, command
+from pipeline.config import Config, check_design, command
 
 
 def report(config: Config) -> dict[str, Any]:
-    """Reads results/STUDY/scores and nothing else, writes results/STUDY/report, returns what metrics.json holds."""
+    """Reads results/STUDY/scores and the record of looks, writes results/STUDY/report, returns what metrics.json holds."""
     from pipeline.files import replace_folder
-    from pipeline.reporting import gate, page, plots, tables
-    from pipeline.reporting.metrics import metrics
+    from pipeline.reporting import gate, html, looks, page, plots, tables
+    from pipeline.reporting.curves import curves
+    from pipeline.reporting.join import describe
+    from pipeline.reporting.metrics import metrics, particulars
     from pipeline.training.protocol import PROTOCOL
 
-    results = tables.load(Path("results") / config.name / "scores")
-    gate.check(results, PROTOCOL)
-    found = metrics(results)
-    with replace_folder(Path("results") / config.name / "report") as folder:
-        page.write(folder, found, results)
-        plots.write_all(folder / "plots", results)
+    check_design(config, installed=False)
+    target = Path("results") / config.name / "report"
+    results = tables.load(target.with_name("scores"))
+    gate.check(results, describe(config, results.study["data"], PROTOCOL))
+    seen, refusal = looks.record(target / "looks.csv", results.study)
+    drawn = curves(results)
+    found = {**metrics(results, refusal), **particulars(results, drawn)}
+    figures = plots.draw_all(found, results, drawn.table)
+    with replace_folder(target) as folder:
+        for name, table in (("looks", seen), ("curves", drawn.table)):
+            table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        page.write(folder, found, results, figures)
+        html.write(folder, found, results, figures)
+        plots.write(folder / "plots", figures)
     return found
 
 
@@ -26,11 +36,12 @@ def report(config: Config) -> dict[str, Any]:
 def main(config: Config) -> None:
     """The stage `report`."""
     from pipeline import tracking
+    from pipeline.reporting import words
 
-    metrics = report(config)
-    print(f"results/{config.name}/report/report.md: champion {metrics['champion']['arm']}")
+    found = report(config)
+    print(f"{words.answer(found)}\nresults/{config.name}/report/report.html")
     # Sets the registry's alias; a missing store changes nothing.
-    tracking.crown(config.name, metrics["champion"]["arm"])
+    tracking.crown(config.name, found["champion"]["arm"])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.generated import generate
+from shown import EVIL, Shown, shown
 from study_copy import StudyCopy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,3 +67,18 @@ def inverted_smoke(inverted_archive: Path, tmp_path_factory: pytest.TempPathFact
     copy.edit("conf/cluster/local.yaml", "workers: 2", "workers: 1")
     copy.repro()
     return copy
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    """All that a report is made from, with everything it may show; a test that changes it must copy it first."""
+    return shown(tmp_path_factory.mktemp("report"), ("rnn", "gru", "lstm"))
+
+
+@pytest.fixture(scope="session")
+def evil_report(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    """The same where every name would act if it were taken for markup."""
+    made = shown(tmp_path_factory.mktemp("evil"), EVIL)
+    made.metrics["study"] = "</title></style><script>alert(2)</script>"
+    made.metrics["curve_notes"] = ["<b onclick=alert(3)>a note</b>"]
+    return made

@@ -1,5 +1,6 @@
 """The door: every override is held against the schema before anything runs, and our errors are one line."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, Parameter, check_overrides, compose, hydra_arguments, with_overrides
+from pipeline.config import Config, Parameter, check_design, check_overrides, compose, hydra_arguments, with_overrides
 from pipeline.errors import FairsweepError
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = sorted(path.stem for path in (ROOT / "pipeline").glob("*.py") if "\n@command\n" in path.read_text())
+COMMANDS = sorted(path.stem for path in (ROOT / "pipeline").glob("*.py") if "\n@command" in path.read_text())
 
 
 def names(group: str) -> list[str]:
@@ -204,6 +205,56 @@ def test_a_headline_above_the_trials_is_refused() -> None:
     assert compose(["search.headline=60"]).search.headline == 60
 
 
+STUDIES = ["search.design=studies", "search.trials=10"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (
+            ["search.sampler=tpe"],
+            "independent random trials: use search.design=studies search.studies=5, or search.sampler=random",
+        ),
+        (["search.pruner=median"], "search.pruner=median looks at other trials.*use search.design=studies search.studies=5"),
+        (["search.pruner=asha"], "search.pruner=asha looks at other trials"),
+        (["search.pruner=hyperband"], "search.pruner=hyperband looks at other trials"),
+        (["search.trials=39"], "Raise search.trials to 40, or lower search.headline"),
+        (
+            [*STUDIES, "search.studies=2"],
+            "one study says which configuration is better, not which cell.*Raise search.studies to 5",
+        ),
+        (["search.design=studies"], "search.headline=10: .*search.trials=60. Set both to the same number"),
+        ([*STUDIES, "search.sampler=gp"], "needs the package torch.*pip install torch.*search.sampler=tpe"),
+        ([*STUDIES, "search.sampler=cmaes"], "needs the package cmaes.*pip install cmaes.*search.sampler=tpe"),
+    ],
+)
+def test_a_design_that_gives_no_verdict_is_refused(overrides: list[str], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose(overrides)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FairsweepError, match=told):
+        check_design(config)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["search.sampler=random"], ["study=smoke"], ["study=imdb_tpe"], ["study=smoke_tpe"], [*STUDIES, "search.studies=3"]],
+)
+def test_a_design_that_can_give_a_verdict_is_taken(overrides: list[str]) -> None:
+    check_design(compose(overrides))
+
+
+@pytest.mark.parametrize("pruner", ["none", "median", "asha", "hyperband"])
+@pytest.mark.parametrize("sampler", ["null", "random", "tpe", "cmaes", "gp"])
+def test_separate_studies_take_every_sampler_and_pruner(sampler: str, pruner: str) -> None:
+    check_design(compose([*STUDIES, f"search.sampler={sampler}", f"search.pruner={pruner}"]), installed=False)
+
+
+def test_an_empty_sampler_is_random_in_a_pool_and_tpe_in_studies() -> None:
+    pool, studies = compose([]).search, compose(STUDIES).search
+    assert (pool.asked, list(pool.numbers)) == ("random", [0])
+    assert (studies.asked, list(studies.numbers)) == ("tpe", [0, 1, 2, 3, 4])
+
+
 def test_seed_0_is_a_seed() -> None:
     assert compose(["seed=0"]).seed == 0
     assert with_overrides(compose(["seed=5"]), ["seed=0"]).seed == 0
@@ -289,6 +340,17 @@ def test_help_is_quick_to_come(name: str, python: Run) -> None:
     imported = set(re.findall(r"^import time:.*\|\s*(\w+)$", done.stderr, re.MULTILINE))
     assert "hydra" in imported
     assert not imported & {"tensorflow", "keras", "jax", "mlflow", "optuna", "distributed"}
+
+
+def test_draw_and_tune_refuse_a_design_before_they_compute(python: Run, tmp_path: Path) -> None:
+    for name in ("draw", "tune"):
+        done = python("-m", f"pipeline.{name}", "study=smoke", "search.sampler=tpe")
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: search.sampler=tpe: the pooled analysis needs independent random trials")
+    # A whole Gaussian process needs a package that is not among ours.
+    if importlib.util.find_spec("torch") is None:
+        assert "pip install torch" in python("-m", "pipeline.tune", "study=smoke_tpe", "search.sampler=gp").stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_there_is_a_command_for_each_stage() -> None:

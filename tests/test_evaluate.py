@@ -17,7 +17,7 @@ from synthetic import Study
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return Study(tmp_path, failed=(("rnn", 2),)).write()
+    return Study(tmp_path, trials=4, failed=(("rnn", 2),)).write()
 
 
 def scored(study) -> pd.DataFrame:

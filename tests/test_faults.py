@@ -91,6 +91,30 @@ def test_three_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
         assert store.execute(named).fetchone()[0] == TRIALS
 
 
+def test_killed_separate_studies_equal_undisturbed_ones(tmp_path: Path) -> None:
+    calm, hit = StudyCopy(tmp_path / "calm", "smoke_tpe"), StudyCopy(tmp_path / "hit", "smoke_tpe")
+    calm.edit("conf/cluster/local.yaml", "workers: 2", "workers: 1")
+    calm.repro("tune@rnn")
+    dvc = hit.start("dvc", "repro", "tune@rnn")
+    wait_until(lambda: finished(hit) >= 2, hit, dvc)
+    worker(hit).kill()
+    wait_until(lambda: finished(hit) >= 5, hit, dvc)
+    coordinator(hit).kill()
+    assert dvc.wait(60) != 0
+    wait_until(lambda: not list(processes(hit)), hit)
+    hit.repro("tune@rnn")
+    expected, seen = (files(copy.root / "runs/smoke_tpe/tune/rnn", "timings.csv") for copy in (calm, hit))
+    assert expected == seen
+    told = []
+    for copy in (calm, hit):
+        (study,) = copy.root.glob(".fairsweep/state/*/study.db")
+        with sqlite3.connect(study) as store:
+            asked = "select study_name, number, state, param_name, param_value from trials join studies using (study_id)"
+            told.append(sorted(store.execute(f"{asked} join trial_params using (trial_id)").fetchall()))
+    assert told[0] == told[1]
+    assert {row[2] for row in told[0]} == {"COMPLETE", "PRUNED"}
+
+
 def test_a_second_coordinator_names_the_first(tmp_path: Path) -> None:
     copy = fast_study(tmp_path / "study")
     dvc = copy.start("dvc", "repro", "tune@rnn")

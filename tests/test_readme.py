@@ -5,10 +5,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pipeline.config import compose
 from pipeline.reporting import page, tables
+from pipeline.reporting.curves import curves
+from pipeline.reporting.metrics import metrics as compute
 from study_copy import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,31 +24,44 @@ def block(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def metrics() -> dict:
-    """Computed anew from the committed scores of the default study."""
-    return tables.metrics(tables.load(ROOT / "results/imdb/scores"))
+def results() -> tables.Results:
+    """The committed scores of the default study."""
+    return tables.load(ROOT / "results/imdb/scores")
 
 
-def test_the_result_table_is_that_of_the_committed_scores(metrics: dict) -> None:
-    assert block("results") == page.readme_table(metrics)
+@pytest.fixture(scope="module")
+def metrics(results: tables.Results) -> dict:
+    """Computed anew from the committed scores."""
+    return compute(results)
 
 
-def test_the_recipe_table_is_that_of_the_committed_scores(metrics: dict) -> None:
-    assert block("recipe") == page.recipe_table(metrics)
+@pytest.fixture(scope="module")
+def committed() -> dict:
+    """metrics.json as it is committed."""
+    return json.loads((ROOT / "results/imdb/report/metrics.json").read_text())
 
 
-def test_the_printed_numbers_lie_where_the_readme_says(metrics: dict) -> None:
-    """As the article prints them, one run each."""
-    seen = {arm: values["recipe"] for arm, values in metrics["arms"].items()}
-    assert seen["rnn"]["max"] < 0.810
-    assert seen["gru"]["min"] <= 0.827 <= seen["gru"]["max"]
-    assert seen["lstm"]["min"] <= 0.839 <= seen["lstm"]["max"]
-    assert seen["gru"]["min"] < seen["lstm"]["max"]
-    assert seen["lstm"]["min"] < seen["gru"]["max"]
+@pytest.mark.parametrize("name", ["answer", "results", "recipe", "anecdote"])
+def test_each_block_is_that_of_the_committed_scores(name: str, metrics: dict, results: tables.Results) -> None:
+    assert block(name) == page.readme_blocks(metrics, results.study)[name]
 
 
-def test_the_committed_metrics_are_those_of_the_committed_scores(metrics: dict) -> None:
-    assert json.loads((ROOT / "results/imdb/report/metrics.json").read_text()) == json.loads(json.dumps(metrics))
+def test_the_committed_metrics_are_those_of_the_committed_scores(metrics: dict, committed: dict) -> None:
+    again = json.loads(json.dumps(metrics))
+    assert {key: committed[key] for key in again} == again
+
+
+def test_the_committed_curves_are_those_of_the_committed_scores(results: tables.Results, committed: dict) -> None:
+    drawn = curves(results)
+    expected = pd.read_csv(ROOT / "results/imdb/report/curves.csv")
+    pd.testing.assert_frame_equal(drawn.table.reset_index(drop=True), expected, check_dtype=False, rtol=1e-6)
+    assert committed["order_changes"] == drawn.order_changes
+
+
+def test_the_committed_report_is_that_of_the_committed_metrics(results: tables.Results, committed: dict) -> None:
+    folder = ROOT / "results/imdb/report"
+    figures = {path.stem: path.read_text() for path in (folder / "plots").iterdir()}
+    assert (folder / "report.md").read_text() == page.report(committed, results.study, list(figures))
 
 
 def test_the_committed_study_is_the_one_that_is_configured(monkeypatch: pytest.MonkeyPatch, metrics: dict) -> None:
@@ -66,12 +82,14 @@ def test_each_make_line_is_a_target(line: str) -> None:
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("python -m")])
 def test_each_python_line_is_accepted_by_its_command(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.config import hydra_arguments
+    from pipeline.compare import Comparison
+    from pipeline.config import Config, hydra_arguments
 
     monkeypatch.chdir(ROOT)
     _, _, module, *arguments = line.split()
     assert Path(ROOT, *module.split(".")).with_suffix(".py").is_file()
-    assert hydra_arguments(module.split(".")[-1], arguments)
+    schema = Comparison if module == "pipeline.compare" else Config
+    assert hydra_arguments(module.split(".")[-1], arguments, schema)
 
 
 def test_each_link_leads_to_a_file() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit, logit
 
-from pipeline.evidence.estimate import Estimate, jackknife_variance
+from pipeline.evidence.estimate import Estimate, all_alike, jackknife_variance
 
 RESAMPLES = 1000
 # Scores are shares of reviews; their differences carry rounding errors below this.
@@ -109,11 +109,11 @@ def two_arms(rows: Floats, columns: Floats, alpha: float) -> tuple[float, float]
     return float(low), float(high)
 
 
-def jackknife(value: float, deleted: Floats, df: float, alpha: float) -> tuple[float, float] | None:
-    """Interval of a probability from its values with parts left out, float [parts], on the logit; None at 0 or 1."""
+def jackknife(value: float, deleted: Floats, searches: float, df: float, alpha: float) -> tuple[float, float]:
+    """Interval of a probability from its values with parts left out, float [parts], on the logit; as `pool.win_probability`."""
     edge = 0.5 / len(deleted) ** 2
     if not edge < value < 1 - edge:
-        return None
+        return all_alike(value, searches, alpha)
     variance = jackknife_variance(logit(np.clip(deleted, edge, 1 - edge)))
     low, high = expit(Estimate(float(logit(value)), variance, df).interval(alpha))
     return float(low), float(high)

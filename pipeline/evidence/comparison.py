@@ -73,13 +73,12 @@ def compare_pools(pools: Mapping[str, Pool], rules: Rules, films: Films | None =
         return pool.gap(pools[a], pools[b], rules.headline, rules.paired)
 
     def wins(a: str, b: str) -> tuple[float, float | None, float | None]:
-        value, low, high = pool.win_probability(pools[a], pools[b], rules.headline, rules.paired, rules.level)
-        return (value, None, None) if np.isnan(low) else (value, low, high)
+        return pool.win_probability(pools[a], pools[b], rules.headline, rules.paired, rules.level)
 
     def needed(search: Estimate, film: float) -> dict[str, int] | None:
         return pool.trials_needed(search, film, trials, rules.headline, rules.margin, rules.level)
 
-    return _pairs(list(pools), rules, films, gap, wins, needed, trials)
+    return _pairs(list(pools), rules, films, gap, wins, needed, trials + 1)
 
 
 def compare_studies(scores: Mapping[str, Floats], rules: Rules, films: Films | None = None) -> list[dict[str, Any]]:
@@ -105,7 +104,7 @@ def compare_studies(scores: Mapping[str, Floats], rules: Rules, films: Films | N
         found = studies.studies_needed(search, film, fewest, rules.margin, rules.level, rules.paired)
         return found and {name: count * rules.headline for name, count in found.items()}
 
-    return _pairs(list(scores), rules, films, gap, wins, needed, fewest * rules.headline)
+    return _pairs(list(scores), rules, films, gap, wins, needed, (fewest + 1) * rules.headline)
 
 
 def _pairs(
@@ -115,7 +114,7 @@ def _pairs(
     gap: Callable[[str, str], Estimate],
     wins: Callable[[str, str], tuple[float, float | None, float | None]],
     needed: Callable[[Estimate, float], dict[str, int] | None],
-    so_far: int,
+    next_size: int,
 ) -> list[dict[str, Any]]:
     pairs = list(combinations(arms, 2))
     searches = [gap(a, b) for a, b in pairs]
@@ -138,11 +137,11 @@ def _pairs(
             "probability_high": probability_high,
             "verdict": found.word,
             # So many that are there already have not decided it.
-            "trials_needed": _more(needed(search, film), so_far) if found.word == verdict.UNDECIDED else None,
+            "trials_needed": _at_least(needed(search, film), next_size) if found.word == verdict.UNDECIDED else None,
         }
         rows.append(row)
     return rows
 
 
-def _more(found: dict[str, int] | None, so_far: int) -> dict[str, int] | None:
-    return found and {name: max(count, so_far + 1) for name, count in found.items()}
+def _at_least(found: dict[str, int] | None, size: int) -> dict[str, int] | None:
+    return found and {name: max(count, size) for name, count in found.items()}

@@ -59,5 +59,11 @@ def film_variance(right: NDArray[np.floating], movies: NDArray[np.integer]) -> t
 
 def jackknife_variance(deleted: NDArray[np.floating]) -> float:
     """Variance of an estimate from its values with each of G parts left out in turn, float [G]: (G-1)/G * sum of squares."""
-    parts = len(deleted)
-    return float((parts - 1) / parts * ((deleted - deleted.mean()) ** 2).sum())
+    shifted = deleted - deleted[0]  # a constant has a variance of exactly 0
+    return float((len(deleted) - 1) * shifted.var())
+
+
+def all_alike(share: float, searches: float, alpha: float) -> tuple[float, float]:
+    """Clopper and Pearson's (1934) interval of a share of 0 or 1 among so many independent searches, all of which ended alike."""
+    reach = float((alpha / 2) ** (1 / searches))
+    return (reach, 1.0) if share > 0.5 else (0.0, 1 - reach)

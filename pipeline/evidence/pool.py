@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.special import expit, logit
 
-from pipeline.evidence.estimate import Estimate, jackknife_variance
+from pipeline.evidence.estimate import Estimate, all_alike, jackknife_variance
+from pipeline.evidence.planning import sizes_needed
 
 # Above so many trials a probability's jackknife leaves out blocks of them; one at a time would take N^2.
 MOST_DELETIONS = 200
@@ -73,7 +73,8 @@ def trial_weights(validation: Floats, headline: int) -> Floats:
 
 def picked(pool: Pool, headline: int) -> float:
     """Expected test score of the model that a search of `headline` trials picks on validation."""
-    return float(trial_weights(pool.validation, headline) @ pool.test)
+    base = pool.test[0]  # so that trials of one score have exactly that mean, and two such arms a gap of exactly 0
+    return float(base + trial_weights(pool.validation, headline) @ (pool.test - base))
 
 
 def deleted(pool: Pool, headline: int) -> Floats:
@@ -83,7 +84,7 @@ def deleted(pool: Pool, headline: int) -> Floats:
         ValueError: unless headline < N.
     """
     order, group, sizes = _ranked(pool.validation)
-    test = pool.test[order]
+    test = pool.test[order] - pool.test[0]  # as in `picked`
     sums = np.bincount(group, weights=test)
     ends = np.cumsum(sizes)
     starts = ends - sizes
@@ -96,7 +97,7 @@ def deleted(pool: Pool, headline: int) -> Floats:
     lower = np.concatenate([np.cumsum((before * means)[::-1])[::-1], [0.0]])[1:]
     values = np.empty(len(pool))
     values[order] = (upper + lower)[group] + own
-    return values
+    return values + pool.test[0]
 
 
 def degrees(trials: int, headline: int) -> float:
@@ -133,17 +134,18 @@ def win_probability(a: Pool, b: Pool, headline: int, paired: bool, alpha: float)
     """Probability that one search of `a` picks a model that scores above one of `b`, ties counting half.
 
     The interval is the jackknife's on the logit (coverage .96 to .99 in simulation, so slightly wide); above 200 trials it
-    leaves out 200 blocks instead of single trials. So close to 0 or 1 that N trials cannot tell (1 in 2 N^2), there is none.
+    leaves out 200 blocks instead of single trials. A probability within 1/(2 N^2) of 0 or 1 shows no error of its own: its interval
+    is Clopper and Pearson's for the N/n searches that the pool holds, all ending alike.
 
     Returns:
-        (probability, low, high), low and high nan where there is no interval.
+        (probability, low, high).
     """
     whole = _above(a, b, headline)
     parts = min(len(a), MOST_DELETIONS)
     blocks = [np.arange(part, len(a), parts) for part in range(parts)]
     edge = 0.5 / len(a) ** 2
     if not edge < whole < 1 - edge:
-        return whole, np.nan, np.nan
+        return whole, *all_alike(whole, len(a) / headline, alpha)
 
     def spread(values: list[float]) -> float:
         return jackknife_variance(logit(np.clip(values, edge, 1 - edge)))
@@ -162,16 +164,13 @@ def search_sd(pool: Pool, headline: int) -> float:
     """Standard deviation, from search to search, of the test score that a search of `headline` trials picks."""
     weights = trial_weights(pool.validation, headline)
     mean = weights @ pool.test
-    return float(np.sqrt(max(weights @ (pool.test - mean) ** 2, 0.0)))
+    return float(np.sqrt(weights @ (pool.test - mean) ** 2))
 
 
 def trials_needed(
-    search: Estimate, films: float, trials: int, headline: int, margin: float, alpha: float, power: float = 0.8
+    search: Estimate, films: float, trials: int, headline: int, margin: float, alpha: float
 ) -> dict[str, int] | None:
-    """The size of pool that has an 80 % chance of a verdict on a pair, at a true gap as large as the margin.
-
-    The smallest N, at least 4 n, with P(noncentral t > t_(1-alpha/2)) >= power, where the search's variance shrinks as 1/N and the
-    films' does not. `safe` takes the upper 80 % limit of the search's variance.
+    """The size of pool that has an 80 % chance of a verdict on a pair: {likely, safe}, at least 4 n, as `planning.sizes_needed`.
 
     Args:
         search: the gap with the error of the search alone, from `trials` trials an arm.
@@ -180,33 +179,9 @@ def trials_needed(
         headline: n.
         margin: the smallest gap that matters.
         alpha: error rate of the verdict.
-        power: chance wanted.
-
-    Returns:
-        {likely, safe}, or None when no pool is large enough, as the films alone leave the interval too wide.
     """
-    upper = search.variance * search.df / float(stats.chi2.ppf(0.2, search.df))
-    sizes = np.unique(np.geomspace(FEWEST_PER_HEADLINE * headline, 1000 * trials, 2000).astype(int))
-    found = {}
-    for name, variance in (("likely", search.variance), ("safe", upper)):
-        enough = _powered(sizes, variance * trials, films, headline, margin, alpha) >= power
-        if not enough.any():
-            return None
-        first = int(np.argmax(enough))
-        between = np.arange(sizes[max(first - 1, 0)], sizes[first] + 1)
-        within = _powered(between, variance * trials, films, headline, margin, alpha) >= power
-        found[name] = int(between[np.argmax(within)])
-    return found
-
-
-def _powered(sizes: NDArray[np.integer], scaled: float, films: float, headline: int, margin: float, alpha: float) -> Floats:
-    """Chance of a verdict at each pool size, float [sizes]; `scaled` is the search's variance times the trials it came from."""
-    search, df = scaled / sizes, 2 * (sizes / headline - 1)
-    total = search + films
-    # So many films are behind their part that its own degrees of freedom do not matter here.
-    freedom = total**2 / np.maximum(search**2 / df, np.finfo(float).tiny)
-    power = stats.nct.sf(stats.t.ppf(1 - alpha / 2, freedom), freedom, margin / np.sqrt(total))
-    return np.asarray(power)
+    sizes = range(FEWEST_PER_HEADLINE * headline, 1000 * trials + 1)
+    return sizes_needed(search, films, trials, sizes, lambda planned: degrees(planned, headline), margin, alpha)
 
 
 def _ranked(validation: Floats) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:

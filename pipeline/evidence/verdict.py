@@ -67,8 +67,8 @@ def judge(gaps: Sequence[Estimate], margin: float, alpha: float) -> list[Verdict
     """
     superior = [p_superior(gap) for gap in gaps]
     equivalent = [p_equivalent(gap, margin) for gap in gaps]
-    rows = zip(superior, equivalent, holm(superior), holm(equivalent), strict=True)
-    return [Verdict(*map(float, row), _word(row[2] <= alpha, row[3] <= alpha)) for row in rows]
+    rows = zip(superior, equivalent, holm(superior).tolist(), holm(equivalent).tolist(), strict=True)
+    return [Verdict(*row, _word(row[2] <= alpha, row[3] <= alpha)) for row in rows]
 
 
 def _word(superior: bool, equivalent: bool) -> str:

@@ -113,7 +113,7 @@ def _searched(results: Results, pools: dict[str, Pool], misleading: Statistic) -
     parts = min(size, MOST_DELETIONS)
     deleted = np.array([misleading(runs(np.arange(part, size, parts))) for part in range(parts)])
     value = misleading(whole)
-    df = degrees(size, study["headline"])
-    low, high = anecdote.jackknife(value, deleted, df, rules(results).level) or (None, None)
+    searches = size / study["headline"]
+    low, high = anecdote.jackknife(value, deleted, searches, degrees(size, study["headline"]), rules(results).level)
     crowns = dict(zip(pools, map(float, anecdote.crowned(whole)), strict=True))
     return {"runs": size, "crowned": crowns, "value": value, "low": low, "high": high}

@@ -1,7 +1,9 @@
 """What must hold before anything is reported: equal budgets, no run missing, one protocol. Each refusal says what to do."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -11,17 +13,17 @@ from pipeline.reporting.tables import BASELINES, Results
 SHOWN = 8
 
 
-def check(results: Results, protocol: int) -> None:
+def check(results: Results, expected: dict[str, Any]) -> None:
     """Refuses tables that a report would misrepresent.
 
     Args:
         results: the tables of results/STUDY/scores.
-        protocol: the present PROTOCOL, which the tables must come from.
+        expected: what study.json would hold for the study as it is configured now, and the present PROTOCOL.
 
     Raises:
         FairsweepError: with the reason and the remedy.
     """
-    _same_protocol(results, protocol)
+    _same_study(results.study, expected)
     _equal_trials(results)
     for arm in results.cells:
         _whole_arm(results, arm)
@@ -97,12 +99,19 @@ def check_finished(runs: str, states: Iterable[str], remedy: str) -> None:
         )
 
 
-def _same_protocol(results: Results, protocol: int) -> None:
-    if results.study["protocol"] != protocol:
+def _same_study(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Refuses scores of another study, of another protocol, or of settings that have changed since."""
+    if found["protocol"] != expected["protocol"]:
         raise FairsweepError(
-            f"These scores come from protocol {results.study['protocol']}; this version is protocol {protocol}, and numbers of "
+            f"These scores come from protocol {found['protocol']}; this version is protocol {expected['protocol']}, and numbers of "
             "two protocols cannot be mixed. Run `dvc repro`."
         )
+    for key in expected:
+        if found.get(key) != expected[key]:
+            raise FairsweepError(
+                f"These scores are stale or of another study: {key} was {json.dumps(found.get(key))} when they were made, and is "
+                f"{json.dumps(expected[key])} now. Run `dvc repro`, or set {key} back."
+            )
 
 
 def _equal_trials(results: Results) -> None:

@@ -1,18 +1,16 @@
 """Which hyperparameters explain the spread of an arm's scores, and whether the best trials lie at the edge of a range.
 
 Both questions read the recorded trials and the study's space alone. Importance is Optuna's functional analysis of variance (Hutter,
-Hoos, Leyton-Brown 2014) against shuffled scores, since it finds something in noise too. Independent trials only: a sampler that
-learns crowds the good region, where little is left to explain.
-
-Two choices differ from Optuna's defaults, and name what is there three to four times as often at the same error in noise. Shares are
-not scaled to sum to 1: noise is mostly interplay, and scaled up its largest share passes .6. Ranges that are searched evenly in the
-logarithm are taken so, or a few large learning rates would stand for nine tenths of the range.
+Hoos, Leyton-Brown 2014) against shuffled scores, since it finds something in noise too: the largest share of 60 trials of pure
+noise is .3 in the median. Independent trials only: a sampler that learns crowds the good region, where little is left to explain.
 """
 
 import hashlib
 import json
-import math
+import multiprocessing
+import os
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +21,6 @@ from numpy.typing import NDArray
 
 from pipeline.errors import FairsweepError
 from pipeline.evidence import edges as evidence
-from pipeline.evidence.fanova import shares
 from pipeline.files import replace_file
 from pipeline.reporting.arms import separate
 from pipeline.reporting.tables import DIGITS, Results, best_row
@@ -41,26 +38,25 @@ BEST = 10
 
 
 class Spread(NamedTuple):
-    """Complete trials on the search scale, where every range is even.
+    """Complete trials: the searched values of each, and their validation scores, float [trials]."""
 
-    Attributes:
-        space: rows of study.json's `space`, sorted by key; a logarithmic range as the range of the logarithms.
-        values: {key: value} a trial, keys as sorted.
-        scores: float [trials], validation.
-    """
-
-    space: list[dict[str, Any]]
     values: list[dict[str, Any]]
     scores: NDArray[np.floating]
+
+
+class Found(NamedTuple):
+    """Each key's share, the largest first, and the largest share that shuffled scores gave."""
+
+    shares: dict[str, float]
+    baseline: float
 
 
 def importance(results: Results, cache: Path | None = CACHE) -> dict[str, dict[str, Any]]:
     """Of each arm {evaluator, trials, shares, baseline, named, note}, as metrics.json holds it.
 
-    `shares` are of the variance over the space, largest first: what a key explains by itself; what they lack to 1 is interplay.
-    `baseline` is the largest share in 20 shuffles of the scores, so noise names a key in one study of 21; `named` are the keys
-    above it, the first alone below 60 trials. Where nothing is computed, `shares` and `named` are empty, `baseline` is None and
-    `note` says why.
+    `shares` sum to 1, largest first; `baseline` is the largest share in 20 shuffles of the scores; `named` are the keys above it,
+    the first alone below 60 trials. Where nothing is computed, `shares` and `named` are empty, `baseline` is None and `note` says
+    why.
 
     Args:
         results: a study.
@@ -69,7 +65,23 @@ def importance(results: Results, cache: Path | None = CACHE) -> dict[str, dict[s
     Raises:
         FairsweepError: if a trial lacks a searched key.
     """
-    return {arm: _importance(results, arm, cache) for arm in results.cells}
+    spreads = {arm: _spread(results, arm) for arm in results.cells}
+    space = _searched(results)
+    fitted = {arm: spread for arm, spread in spreads.items() if isinstance(spread, Spread)}
+    known = {arm: _cached(spread, space, cache) for arm, spread in fitted.items()}
+    missing = {arm: fitted[arm] for arm, found in known.items() if found is None}
+    for arm, found in _side_by_side(missing, space).items():
+        known[arm] = found
+        _keep(found, missing[arm], space, cache)
+    return {arm: _told(results, arm, spread, known.get(arm)) for arm, spread in spreads.items()}
+
+
+def _side_by_side(spreads: dict[str, Any], space: list[dict[str, Any]]) -> dict[str, Found]:
+    """`_computed` of each arm; twenty-one forests take seconds, so several arms have a process each."""
+    if len(spreads) < 2:
+        return {arm: _computed(spread, space) for arm, spread in spreads.items()}
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(spreads)), multiprocessing.get_context("spawn")) as processes:
+        return dict(zip(spreads, processes.map(_computed, spreads.values(), [space] * len(spreads)), strict=True))
 
 
 def edges(results: Results) -> dict[str, list[dict[str, Any]]]:
@@ -86,50 +98,47 @@ def edges(results: Results) -> dict[str, list[dict[str, Any]]]:
     return {arm: _edges(results, arm) for arm in results.cells}
 
 
-def _importance(results: Results, arm: str, cache: Path | None) -> dict[str, Any]:
-    complete = _complete(results, arm)
-    used = complete.head(FEWEST_ORDERED)
-    empty = {"evaluator": "fanova", "trials": len(used), "shares": {}, "baseline": None, "named": []}
-    sampler = results.study.get("sampler") or ("tpe" if separate(results) else "random")
+def _searched(results: Results) -> list[dict[str, Any]]:
+    return [row for row in results.study["space"] if _varies(row)]
+
+
+def _spread(results: Results, arm: str) -> Spread | str:
+    """The trials that the forests are fitted to, or why there are none."""
+    used, space = _complete(results, arm).head(FEWEST_ORDERED), _searched(results)
+    sampler = results.study["sampler"]
     if sampler != "random":
-        return {**empty, "note": f"not computed: trials of the sampler {sampler} crowd the good region"}
+        return f"not computed: trials of the sampler {sampler} crowd the good region"
     if len(used) < FEWEST:
-        return {**empty, "note": f"not computed: {len(used)} complete trials, at least {FEWEST} are needed"}
+        return f"not computed: {len(used)} complete trials, at least {FEWEST} are needed"
     if used["validation"].nunique() == 1:
-        return {**empty, "note": "not computed: all complete trials score the same"}
-    space = [row for row in results.study["space"] if _varies(row)]
+        return "not computed: all complete trials score the same"
     if not space:
-        return {**empty, "note": "not computed: no hyperparameter has two values"}
-    spread = _spread(used, space)
-    found, baseline = _cached(spread, cache)
-    named = [key for key, share in found.items() if share > baseline]
-    notes = [f"the first {len(used)} of {len(complete)} complete trials"] if len(used) < len(complete) else []
-    if len(used) < FEWEST_ORDERED:
+        return "not computed: no hyperparameter has two values"
+    return Spread([_values(row, space) for row in used["overrides"]], used["validation"].to_numpy(float))
+
+
+def _told(results: Results, arm: str, spread: Spread | str, found: Found | None) -> dict[str, Any]:
+    """What metrics.json says of one arm."""
+    complete = _complete(results, arm)
+    used = min(len(complete), FEWEST_ORDERED)
+    empty = {"evaluator": "fanova", "trials": used, "shares": {}, "baseline": None, "named": []}
+    if isinstance(spread, str) or found is None:
+        return {**empty, "note": spread}
+    named = [key for key, share in found.shares.items() if share > found.baseline]
+    notes = [f"the first {used} of {len(complete)} complete trials"] if used < len(complete) else []
+    if used < FEWEST_ORDERED:
         named = named[:1]
         notes.append(f"an order needs {FEWEST_ORDERED} complete trials")
     if not named:
         notes.append("no share is larger than in shuffled scores")
     if (results.of("trials", arm)["state"] == "pruned").any():
         notes.append("pruned trials are left out")
-    return {**empty, "shares": found, "baseline": baseline, "named": named, "note": "; ".join(notes) or None}
+    return {**empty, "shares": found.shares, "baseline": found.baseline, "named": named, "note": "; ".join(notes) or None}
 
 
 def _complete(results: Results, arm: str) -> pd.DataFrame:
     trials = results.of("trials", arm)
     return trials[trials["state"] == "complete"].sort_values(["study", "trial"])
-
-
-def _spread(trials: pd.DataFrame, space: list[dict[str, Any]]) -> Spread:
-    logarithmic = {row["key"] for row in space if row.get("log")}
-    even = [
-        {"key": row["key"], "low": math.log(row["low"]), "high": math.log(row["high"])} if row["key"] in logarithmic else row
-        for row in sorted(space, key=lambda row: row["key"])
-    ]
-    values = [
-        {key: math.log(value) if key in logarithmic else value for key, value in _values(row, space).items()}
-        for row in trials["overrides"]
-    ]
-    return Spread(even, values, trials["validation"].to_numpy(float))
 
 
 def _values(overrides: str, space: list[dict[str, Any]]) -> dict[str, Any]:
@@ -164,68 +173,58 @@ def _distribution(row: Mapping[str, Any]) -> "BaseDistribution":
     if "choices" in row:
         return CategoricalDistribution(row["choices"])
     if _whole(row):
-        return IntDistribution(row["low"], row["high"], step=row.get("step", 1))
-    return FloatDistribution(row["low"], row["high"], step=row.get("step"))
+        return IntDistribution(row["low"], row["high"], log=row["log"], step=row.get("step", 1))
+    return FloatDistribution(row["low"], row["high"], log=row["log"], step=row.get("step"))
 
 
-def _cached(spread: Spread, cache: Path | None) -> tuple[dict[str, float], float]:
-    """Shares and baseline, from the cache if they are there in whole."""
-    if cache is None:
-        return _computed(spread)
-    inputs = [spread.space, spread.values, spread.scores.tolist(), SHUFFLES, TREES, DEPTH, SEED]
+def _place(spread: Spread, space: list[dict[str, Any]], cache: Path) -> Path:
+    """The file of these inputs in the cache."""
+    inputs = [spread.values, spread.scores.tolist(), space, SHUFFLES, TREES, DEPTH, SEED]
     libraries = {name: version(name) for name in ("optuna", "scikit-learn", "numpy")}
-    path = cache / f"{hashlib.sha256(json.dumps([inputs, libraries]).encode()).hexdigest()}.json"
+    return cache / f"{hashlib.sha256(json.dumps([inputs, libraries]).encode()).hexdigest()}.json"
+
+
+def _cached(spread: Spread, space: list[dict[str, Any]], cache: Path | None) -> Found | None:
+    """What was computed before, None where it is absent or damaged."""
+    if cache is None:
+        return None
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        found = {key: float(share) for key, share in kept["shares"].items()}
-        if set(found) == {row["key"] for row in spread.space}:
-            return found, float(kept["baseline"])
+        kept = json.loads(_place(spread, space, cache).read_text(encoding="utf-8"))
+        found = Found({key: float(share) for key, share in kept["shares"].items()}, float(kept["baseline"]))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        pass  # absent or damaged: computed anew
-    found, baseline = _computed(spread)
-    with replace_file(path) as part:
-        part.write_text(json.dumps({"shares": found, "baseline": baseline}) + "\n", encoding="utf-8")
-    return found, baseline
+        return None
+    return found if set(found.shares) == {row["key"] for row in space} else None
 
 
-def _computed(spread: Spread) -> tuple[dict[str, float], float]:
+def _keep(found: Found, spread: Spread, space: list[dict[str, Any]], cache: Path | None) -> None:
+    if cache is not None:
+        with replace_file(_place(spread, space, cache)) as part:
+            part.write_text(json.dumps(found._asdict()) + "\n", encoding="utf-8")
+
+
+def _computed(spread: Spread, space: list[dict[str, Any]]) -> Found:
     """Optuna's shares, largest first, and the largest of the largest shares of 20 shuffles of the scores."""
-    import optuna
-    from optuna.importance import FanovaImportanceEvaluator
+    rng = np.random.default_rng(SEED)
+    baseline = max(max(_shares(spread.values, rng.permutation(spread.scores), space).values()) for _ in range(SHUFFLES))
+    return Found(_shares(spread.values, spread.scores, space), baseline)
 
-    distributions = {row["key"]: _distribution(row) for row in spread.space}
+
+def _shares(values: list[dict[str, Any]], scores: NDArray[np.floating], space: list[dict[str, Any]]) -> dict[str, float]:
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    distributions = {row["key"]: _distribution(row) for row in space}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
-    for values, score in zip(spread.values, spread.scores, strict=True):
-        study.add_trial(optuna.create_trial(params=values, distributions=distributions, value=float(score)))
-    evaluated = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=SEED).evaluate(study)
-    found = {key: round(float(share), DIGITS) for key, share in evaluated.items()}
-    rng = np.random.default_rng(SEED)
-    shuffled = [_forest_shares(spread._replace(scores=rng.permutation(spread.scores))).max() for _ in range(SHUFFLES)]
-    return found, round(float(max(shuffled)), DIGITS)
-
-
-def _forest_shares(spread: Spread) -> NDArray[np.floating]:
-    """The numbers of Optuna's evaluator, float [keys], in a seventh of its time."""
-    from sklearn.ensemble import RandomForestRegressor
-
-    columns, bounds, groups = _encoded(spread)
-    forest = RandomForestRegressor(n_estimators=TREES, max_depth=DEPTH, random_state=SEED).fit(columns, spread.scores)
-    return shares([tree.tree_ for tree in forest.estimators_], bounds, groups)
-
-
-def _encoded(spread: Spread) -> tuple[NDArray[np.floating], NDArray[np.floating], list[list[int]]]:
-    """The trials as numbers, a choice as one column each: columns float [trials, C], their bounds [C, 2], each key's columns."""
-    columns: list[NDArray[np.floating]] = []
-    bounds: list[tuple[float, float]] = []
-    groups: list[list[int]] = []
-    for row in spread.space:
-        own = [one[row["key"]] for one in spread.values]
-        encoded = [[value == choice for value in own] for choice in row["choices"]] if "choices" in row else [own]
-        groups.append(list(range(len(columns), len(columns) + len(encoded))))
-        columns += [np.array(column, float) for column in encoded]
-        bounds += [(0.0, 1.0) if "choices" in row else (row["low"], row["high"])] * len(encoded)
-    return np.stack(columns, axis=1), np.array(bounds, float), groups
+    study.add_trials(
+        [
+            optuna.create_trial(params=one, distributions=distributions, value=float(score))
+            for one, score in zip(values, scores, strict=True)
+        ]
+    )
+    evaluator = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=SEED)
+    found = get_param_importances(study, evaluator=evaluator)
+    return {key: round(float(share), DIGITS) for key, share in found.items()}
 
 
 def _edges(results: Results, arm: str) -> list[dict[str, Any]]:

@@ -3,7 +3,10 @@
 import json
 from typing import Any
 
-from pipeline.reporting import anecdote, arms, verdicts
+import numpy as np
+
+from pipeline.reporting import anecdote, arms, importance, verdicts
+from pipeline.reporting.curves import Curves
 from pipeline.reporting.tables import BASELINES, Results, best_row, champion, ledger, rounded, spread
 
 # Beyond these digits two machines may differ.
@@ -44,8 +47,20 @@ def metrics(results: Results, refusal: str | None = None) -> dict[str, Any]:
         "arms": cells,
         "baseline": {kind: baseline_metrics(results, kind) for kind in BASELINES},
         "champion": champion(results.replicates, results.cells),
+        "films": len(np.unique(results.movies)),
         "anecdote": anecdote.versions(results, pairs),
         "ledger": {arm: ledger(results, arm) for arm in results.cells},
+    }
+    return _rounded(found)
+
+
+def particulars(results: Results, curves: Curves) -> dict[str, Any]:
+    """The rest of metrics.json: what the curves and the searched hyperparameters say. Importance takes seconds the first time."""
+    found = {
+        "order_changes": curves.order_changes,
+        "curve_notes": [one["note"] for one in curves.pruned],
+        "importance": importance.importance(results),
+        "edges": importance.edges(results),
     }
     return _rounded(found)
 
@@ -58,8 +73,13 @@ def recipe_metrics(results: Results, arm: str, recipe: str) -> dict[str, Any]:
 
 
 def arm_metrics(results: Results, arm: str) -> dict[str, Any]:
-    """The counted numbers of one cell; `optimism` is the best trial's validation minus the mean test of its retrainings."""
-    best = best_row(results.of("trials", arm))
+    """The counted numbers of one cell; separate studies' best trials are told by their mean.
+
+    `optimism` is the best validation score of a search minus the mean test score of the same configuration retrained.
+    """
+    trials = results.of("trials", arm)
+    best = best_row(trials)
+    flattered = sum(float(best_row(own)["validation"]) for _, own in trials.groupby("study")) / trials["study"].nunique()
     tuned = spread(results.of("scores", arm, "tuned")["test"])
     recipes = {recipe: recipe_metrics(results, arm, recipe) for recipe in results.study["recipes"]}
     searched = ledger(results, arm)["tune"]
@@ -67,13 +87,14 @@ def arm_metrics(results: Results, arm: str) -> dict[str, Any]:
         "replicates": tuned,
         "recipe": next(iter(recipes.values()), None),
         "recipes": recipes,
-        "validation_of_best": rounded(best["validation"]),
-        "optimism": rounded(best["validation"] - tuned["mean"]),
+        "validation_of_best": rounded(flattered),
+        "optimism": rounded(flattered - tuned["mean"]),
         "parameters": int(best["parameters"]),
         "epochs": searched["epochs"],
         "seconds": searched["seconds"],
         "trials": searched["trials"],
         "failed": searched["failed"],
+        "pruned": searched["pruned"],
         "champion": champion(results.of("replicates", arm))["replicate"],
         "best": {"trial": int(best["trial"]), "overrides": json.loads(best["overrides"])},
     }

@@ -1,5 +1,6 @@
-"""The figures. Each function draws on the axes it is given; `save` alone writes, and equal figures give equal bytes."""
+"""The figures. Each `draw_` function draws on the axes it is given and none saves; `draw_all` returns them as SVG."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,59 +8,247 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
+from pipeline.reporting import words
+from pipeline.reporting.look import COLOURS, GRID, INK, PAPER, STYLE, WIDTH, handles, look, svg
 from pipeline.reporting.tables import Results, best_row, running_best
 
-# The palette of Okabe and Ito, told apart with every common colour blindness; marks differ too, for print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKS = ("o", "s", "^", "D", "v", "P")
+Metrics = dict[str, Any]
+
 TRAIN, VALIDATION = COLOURS[0], COLOURS[1]
-INK = "#333333"
 # A dead run scores 0.5 and would squeeze the others into a corner.
 NEAR = 0.08
-STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "fairsweep",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "legend.frameon": False,
-    "figure.facecolor": "white",
+# Beyond so many points an arm, they are kept as a picture: drawn one by one they would make the page megabytes.
+MANY = 300
+AXES = {
+    "test": "trials of the search",
+    "test_epochs": "epochs of training",
+    "test_seconds": "seconds of a worker's time",
 }
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Writes a figure; without a date, and with a fixed salt for SVG's identifiers."""
+def draw_all(metrics: Metrics, results: Results, curves: pd.DataFrame) -> dict[str, str]:
+    """Every figure that these numbers allow, as SVG text by its name.
+
+    Args:
+        metrics: what metrics.json holds.
+        results: the tables of results/STUDY/scores.
+        curves: what curves.csv holds: columns arm, curve, budget, value, low, high.
+    """
     with rc_context(STYLE):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        drawn = {
+            "verdict": verdict(metrics),
+            "tuning_validation": tuning_validation(metrics, curves),
+            "tuning_test": tuning_test(metrics, curves),
+            "anecdote": anecdote(metrics),
+            "cost": cost(metrics),
+            "importance": importance(metrics),
+            "search": search(results),
+            "validation_test": validation_against_test(results),
+            "curves": learning_curves(results),
+        }
+        return {name: svg(figure) for name, figure in drawn.items() if figure is not None}
 
 
-def write_all(folder: Path, results: Results) -> None:
-    """Writes curves.svg, search.svg and validation_test.svg into `folder`."""
+def write(folder: Path, figures: dict[str, str]) -> None:
+    """Writes each figure into `folder`, as NAME.svg."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, draw in {"curves": learning_curves, "search": search, "validation_test": validation_against_test}.items():
-        save(draw(results), folder / f"{name}.svg")
+    for name, text in figures.items():
+        (folder / f"{name}.svg").write_text(text, encoding="utf-8")
+
+
+def verdict(metrics: Metrics) -> Figure | None:
+    """A row a pair: its gap with the total interval and the search's own, the margin, the verdict in words."""
+    if not metrics["pairs"]:
+        return None
+    figure = Figure(figsize=(WIDTH, 0.34 * len(metrics["pairs"]) + 1.15), layout="constrained")
+    axis = figure.subplots()
+    draw_gaps(axis, metrics)
+    lines = [
+        Line2D([], [], color=COLOURS[0], linewidth=width, label=label) for width, label in ((1.6, "total"), (5, "search only"))
+    ]
+    figure.legend(handles=lines, loc="outside lower left", ncols=2, title=f"{words.level(metrics)} intervals", alignment="left")
+    return figure
+
+
+def draw_gaps(axis: Axes, metrics: Metrics) -> None:
+    """Draws the gap of each pair in points, the better mean first, over the band of the margin."""
+    pairs = [words.oriented(pair) for pair in metrics["pairs"]]
+    margin = 100 * metrics["margin"]
+    axis.axvspan(-margin, margin, color=GRID, alpha=0.7, linewidth=0)
+    axis.axvline(0, color=INK, linewidth=1)
+    for row, pair in enumerate(pairs):
+        gap, low, high, search_low, search_high = (100 * pair[key] for key in ("gap", "low", "high", "search_low", "search_high"))
+        axis.plot([low, high], [row, row], color=COLOURS[0], linewidth=1.6)
+        axis.plot([search_low, search_high], [row, row], color=COLOURS[0], linewidth=5, solid_capstyle="butt", alpha=0.55)
+        axis.plot([gap], [row], marker="o", markersize=8, color=COLOURS[0], markeredgecolor=PAPER)
+        axis.text(1.02, row, words.LABELS[pair["verdict"]], transform=axis.get_yaxis_transform(), va="center")
+    axis.set_yticks(range(len(pairs)), [f"{pair['a']} − {pair['b']}" for pair in pairs])
+    axis.set_ylim(len(pairs) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+    axis.set_xlabel(f"points of test accuracy (grey: the margin, {words.number(margin)})", loc="right")
+
+
+def tuning_validation(metrics: Metrics, curves: pd.DataFrame) -> Figure | None:
+    """Best validation accuracy against the number of trials: the median with its band, or separate studies' mean."""
+    kind = "validation_best" if metrics["design"] == "studies" else "validation_median"
+    if curves[curves["curve"] == kind].empty:
+        return None
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    axis = figure.subplots()
+    draw_tuning(axis, curves[curves["curve"] == kind], list(metrics["arms"]), metrics["headline"])
+    axis.set_xlabel("trials of the search")
+    axis.set_ylabel("validation accuracy")
+    _legend(figure, list(metrics["arms"]))
+    return figure
+
+
+def tuning_test(metrics: Metrics, curves: pd.DataFrame) -> Figure | None:
+    """Test accuracy of what a search picks, against trials, epochs and seconds: a panel each."""
+    kinds = [kind for kind in AXES if (curves["curve"] == kind).any()]
+    if not kinds:
+        return None
+    figure = Figure(figsize=(WIDTH, 2.3 * len(kinds) + 0.5), layout="constrained")
+    for axis, kind in zip(figure.subplots(len(kinds), 1, squeeze=False)[:, 0], kinds, strict=True):
+        draw_tuning(axis, curves[curves["curve"] == kind], list(metrics["arms"]), metrics["headline"] if kind == "test" else None)
+        axis.set_xlabel(AXES[kind])
+        axis.set_ylabel("test accuracy")
+    figure.align_ylabels()
+    _legend(figure, list(metrics["arms"]))
+    return figure
+
+
+def draw_tuning(axis: Axes, curves: pd.DataFrame, cells: Sequence[str], headline: int | None) -> None:
+    """Draws one curve an arm with its band; where the band has no upper end, its lower end goes on, dotted."""
+    for place, arm in enumerate(cells):
+        colour, mark = look(place)
+        rows = curves[curves["arm"] == arm].sort_values("budget")
+        closed = rows[rows["high"].notna()]
+        axis.fill_between(closed["budget"], closed["low"], closed["high"], color=colour, alpha=0.15, linewidth=0)
+        axis.plot(rows["budget"], rows["low"], color=colour, linewidth=0.8, linestyle=":")
+        every = max(1, len(rows) // 6)
+        axis.plot(
+            rows["budget"], rows["value"], color=colour, linewidth=2, marker=mark, markevery=(place % every, every), markersize=6
+        )
+    if headline:
+        axis.axvline(headline, color=INK, linewidth=1, linestyle="--")
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_minor_locator(LogLocator(subs=()))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    least, most = curves["value"].min(), max(curves["value"].max(), curves["high"].max())
+    axis.set_ylim(least - 0.25 * (most - least) - 1e-3, most + 0.05 * (most - least) + 1e-3)
+
+
+def anecdote(metrics: Metrics) -> Figure | None:
+    """How often each cell is crowned by one run a cell: a panel for each way of choosing that run."""
+    versions = words.versions(metrics)
+    if not versions:
+        return None
+    cells = list(metrics["arms"])
+    figure = Figure(figsize=(WIDTH, len(versions) * (0.24 * len(cells) + 0.42) + 0.45), layout="constrained")
+    axes = figure.subplots(len(versions), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (name, version) in zip(axes, versions.items(), strict=True):
+        draw_crowns(axis, version["crowned"], metrics["winner"])
+        axis.set_title(name)
+    axes[-1].set_xlabel("probability of being crowned by one run a cell", loc="right")
+    return figure
+
+
+def draw_crowns(axis: Axes, crowned: dict[str, float], winner: str | None) -> None:
+    """Draws a bar a cell with its chance of the crown; the verdict's winner is named."""
+    for place, (_, share) in enumerate(crowned.items()):
+        axis.barh(place, share, color=look(place)[0], height=0.7)
+        axis.text(share + 0.01, place, words.chance(share), va="center")
+    names = [f"{arm} (the verdict's)" if arm == winner else arm for arm in crowned]
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.set_xlim(0, 1.12)
+    axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    axis.grid(axis="y", visible=False)
+
+
+def cost(metrics: Metrics) -> Figure:
+    """Test accuracy of each cell's search against seconds, epochs and parameters."""
+    figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
+    panels = {
+        "seconds": ("minutes of\nthe search", 60),
+        "epochs": ("epochs of\nthe search", 1),
+        "parameters": ("parameters of\nthe best (1,000)", 1000),
+    }
+    axes = figure.subplots(1, len(panels), sharey=True)
+    for axis, (key, (label, unit)) in zip(axes, panels.items(), strict=True):
+        draw_cost(axis, metrics, key, unit)
+        axis.set_xlabel(label)
+    axes[0].set_ylabel("test accuracy")
+    # Labels of one width: the layout is made before the ticks are.
+    axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3f}"))
+    _legend(figure, list(metrics["arms"]))
+    return figure
+
+
+def draw_cost(axis: Axes, metrics: Metrics, key: str, unit: float) -> None:
+    """Draws each cell's accuracy, with its interval, against one cost; a ring marks those that no other dominates."""
+    best = words.efficient(metrics, key)
+    for place, (arm, values) in enumerate(metrics["arms"].items()):
+        (colour, mark), tuned, spent = look(place), values["tuned"], values[key] / unit
+        axis.plot([spent, spent], [tuned["low"], tuned["high"]], color=colour, linewidth=1.4)
+        axis.plot([spent], [tuned["mean"]], marker=mark, color=colour, markersize=8)
+        if arm in best:
+            axis.plot(
+                [spent],
+                [tuned["mean"]],
+                marker="o",
+                markersize=16,
+                markerfacecolor="none",
+                markeredgecolor=INK,
+                markeredgewidth=1.3,
+            )
+    axis.margins(x=0.25)
+    axis.xaxis.set_major_locator(MaxNLocator(3))
+
+
+def importance(metrics: Metrics) -> Figure | None:
+    """What explains the spread of each cell's trials: a bar a hyperparameter, against what chance alone shows."""
+    told = {arm: found for arm, found in (metrics.get("importance") or {}).items() if found["shares"]}
+    if not told:
+        return None
+    keys = len(next(iter(told.values()))["shares"])
+    figure = Figure(figsize=(WIDTH, len(told) * (0.22 * keys + 0.4) + 0.5), layout="constrained")
+    axes = figure.subplots(len(told), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (arm, found) in zip(axes, told.items(), strict=True):
+        draw_importance(axis, found, look(list(metrics["arms"]).index(arm))[0])
+        axis.set_title(arm)
+    axes[-1].set_xlabel("share of the spread of validation accuracy", loc="right")
+    return figure
+
+
+def draw_importance(axis: Axes, found: dict[str, Any], colour: str) -> None:
+    """Draws one cell's shares; full where above the permuted baseline (dashed), hollow where chance could show as much."""
+    for place, (key, share) in enumerate(found["shares"].items()):
+        full = key in found["named"]
+        axis.barh(place, share, height=0.7, color=colour if full else "none", edgecolor=colour, linewidth=1)
+    axis.axvline(found["baseline"], color=INK, linewidth=1.2, linestyle="--")
+    axis.set_yticks(range(len(found["shares"])), list(found["shares"]))
+    axis.set_ylim(len(found["shares"]) - 0.4, -0.6)
+    axis.grid(axis="y", visible=False)
 
 
 def learning_curves(results: Results) -> Figure:
     """A row a cell, loss on the left and accuracy on the right, of its champion and its recipe runs."""
     cells = results.cells
-    with rc_context(STYLE):
-        figure = Figure(figsize=(9, 2.6 * len(cells) + 0.7), layout=ConstrainedLayoutEngine(hspace=0.06))
-        axes = figure.subplots(len(cells), 2, sharex=True, sharey="col", squeeze=False)
-        for row, arm in zip(axes, cells, strict=True):
-            draw_curves(row[0], results, arm, "loss")
-            draw_curves(row[1], results, arm, "accuracy")
-            row[0].set_title(f"{arm}: loss (nats a review)", loc="left")
-            row[1].set_title(f"{arm}: accuracy (fraction)", loc="left")
-        for axis in axes[-1]:
-            axis.set_xlabel("epoch")
-        figure.legend(handles=_curve_handles(bool(results.study["recipes"])), loc="outside upper center", ncols=5, fontsize=9)
+    figure = Figure(figsize=(WIDTH, 1.75 * len(cells) + 1.1), layout="constrained")
+    axes = figure.subplots(len(cells), 2, sharex=True, sharey="col", squeeze=False)
+    for row, arm in zip(axes, cells, strict=True):
+        draw_curves(row[0], results, arm, "loss")
+        draw_curves(row[1], results, arm, "accuracy")
+        row[0].set_title(f"{arm}: loss (nats)")
+        row[1].set_title("accuracy")
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
+    figure.legend(handles=_curve_handles(bool(results.study["recipes"])), loc="outside upper left", ncols=2)
     return figure
 
 
@@ -72,94 +261,97 @@ def draw_curves(axis: Axes, results: Results, arm: str, measure: str) -> None:
                 axis.plot(run["epoch"], run[column], color=colour, linewidth=0.7, alpha=0.55)
     best = best_row(results.of("replicates", arm, "tuned"), "replicate")
     epochs = results.of("replicate_epochs", arm, "tuned")
-    epochs = epochs[(epochs["study"] == best["study"]) & (epochs["replicate"] == best["replicate"])].set_index("epoch")
+    epochs = epochs[(epochs["replicate"] == best["replicate"]) & (epochs["study"] == best["study"])].set_index("epoch")
     for column, colour in zip(columns, (TRAIN, VALIDATION), strict=True):
         axis.plot(epochs.index, epochs[column], color=colour, linewidth=2.4)
     kept = int(best["best_epoch"])
-    axis.plot([kept], [epochs.loc[kept, columns[1]]], marker="o", markersize=7, color="white", markeredgecolor=INK, zorder=5)
+    axis.plot([kept], [epochs.loc[kept, columns[1]]], marker="o", markersize=7, color=PAPER, markeredgecolor=INK, zorder=5)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def search(results: Results) -> Figure:
     """Above, each cell's best validation accuracy so far; below, every trial in the order drawn."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(8, 6), layout="constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True)
-        for place, arm in enumerate(results.cells):
-            trials = results.of("trials", arm)
-            draw_best_so_far(upper, trials, arm, place)
-            draw_trials(lower, trials, place)
-        upper.set_title("Best so far (mark: where the best was found)", loc="left")
-        lower.set_title("Each trial that finished", loc="left")
-        lower.set_xlabel("trial, in the order drawn (each number is one configuration, the same for every cell)")
-        lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-        for axis in (upper, lower):
-            axis.set_ylabel("validation accuracy (fraction)")
-        figure.legend(*upper.get_legend_handles_labels(), loc="outside upper center", ncols=len(results.cells))
+    figure = Figure(figsize=(WIDTH, 5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for place, arm in enumerate(results.cells):
+        trials = results.of("trials", arm)
+        draw_best_so_far(upper, trials, place)
+        draw_trials(lower, trials, place)
+    upper.set_title("Best so far (mark: where the best was found)")
+    lower.set_title("Each trial that finished")
+    lower.set_xlabel("trial, in the order drawn")
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis in (upper, lower):
+        axis.set_ylabel("validation accuracy")
+    figure.align_ylabels()
+    _legend(figure, results.cells)
     return figure
 
 
-def draw_best_so_far(axis: Axes, trials: pd.DataFrame, arm: str, place: int) -> None:
-    """Draws one cell's running best, with a mark on the trial chosen."""
-    colour, mark = _look(place)
+def draw_best_so_far(axis: Axes, trials: pd.DataFrame, place: int) -> None:
+    """Draws one cell's running best, a line a study, with a mark on the trial chosen."""
+    colour, mark = look(place)
     chosen = best_row(trials)
     for _, own in trials.groupby("study"):
         best = running_best(own)
         axis.step(best.index, best, where="post", color=colour, linewidth=2)
-    axis.plot([chosen["trial"]], [chosen["validation"]], marker=mark, markersize=8, color=colour, linewidth=2, label=arm)
+    axis.plot([chosen["trial"]], [chosen["validation"]], marker=mark, markersize=8, color=colour, linewidth=2)
 
 
 def draw_trials(axis: Axes, trials: pd.DataFrame, place: int) -> None:
     """Draws one cell's trials as points (trial, validation); failed trials have none."""
-    colour, mark = _look(place)
-    finished = trials[trials["validation"].notna()]
-    axis.scatter(finished["trial"], finished["validation"], s=20, color=colour, marker=mark, alpha=0.65, linewidths=0)
+    _points(axis, trials[trials["validation"].notna()], "trial", "validation", place)
 
 
 def validation_against_test(results: Results) -> Figure:
-    """Test against validation accuracy of every trial with the linear baselines as lines; on the right, the best of them nearer."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(9.5, 4.6), layout="constrained")
-        whole, near = figure.subplots(1, 2)
-        for axis in (whole, near):
-            for place, arm in enumerate(results.cells):
-                draw_scatter(axis, results.of("scores", arm, "trial"), arm, place)
-            draw_baselines(axis, results.of("scores", "baseline"))
-            axis.set_xlabel("validation accuracy (fraction)")
-        whole.set_ylabel("test accuracy (fraction)")
-        whole.set_title("Each trial that finished", loc="left")
-        best = float(results.scores.loc[results.scores["kind"] == "trial", "validation"].max())
-        near.set_title(f"Those within {NEAR} of the best, nearer", loc="left")
-        near.set_xlim(best - NEAR, best + NEAR / 8)
-        near.set_ylim(best - NEAR, max(best, float(results.of("scores", "baseline")["test"].max())) + NEAR / 8)
-        figure.legend(*whole.get_legend_handles_labels(), loc="outside upper center", ncols=len(results.cells) + 2, fontsize=9)
+    """Test against validation accuracy of every trial with the linear baselines as lines; below, the best of them nearer."""
+    figure = Figure(figsize=(WIDTH, 7), layout="constrained")
+    whole, near = figure.subplots(2, 1)
+    for axis in (whole, near):
+        for place, arm in enumerate(results.cells):
+            draw_scatter(axis, results.of("scores", arm, "trial"), place)
+        draw_baselines(axis, results.of("scores", "baseline"))
+        axis.set_xlabel("validation accuracy")
+        axis.set_ylabel("test accuracy")
+    whole.set_title("Each trial that finished")
+    best = float(results.scores.loc[results.scores["kind"] == "trial", "validation"].max())
+    near.set_title(f"Those within {NEAR} of the best, nearer")
+    figure.align_ylabels()
+    near.set_xlim(best - NEAR, best + NEAR / 8)
+    near.set_ylim(best - NEAR, max(best, float(results.of("scores", "baseline")["test"].max())) + NEAR / 8)
+    figure.legend(handles=[*handles(results.cells), *whole.get_legend_handles_labels()[0]], loc="outside upper left", ncols=2)
     return figure
 
 
-def draw_scatter(axis: Axes, scores: pd.DataFrame, arm: str, place: int) -> None:
+def draw_scatter(axis: Axes, scores: pd.DataFrame, place: int) -> None:
     """Draws one cell's trials as points (validation, test); failed trials have none."""
-    colour, mark = _look(place)
-    finished = scores[scores["validation"].notna()]
-    axis.scatter(finished["validation"], finished["test"], s=26, color=colour, marker=mark, alpha=0.65, linewidths=0, label=arm)
+    _points(axis, scores[scores["validation"].notna()], "validation", "test", place)
 
 
 def draw_baselines(axis: Axes, baselines: pd.DataFrame) -> None:
     """Draws the test accuracy of each linear baseline as a horizontal line."""
     for row, dashes in zip(baselines.itertuples(), ("--", ":"), strict=False):
-        label = f"linear baseline, {str(row.kind).replace('_', ' ')}: {row.test:.4f}"
-        axis.axhline(float(row.test), color="black", linestyle=dashes, linewidth=1.4, label=label)  # type: ignore[arg-type]
+        label = words.BASELINE_NAMES[str(row.kind)]
+        axis.axhline(float(row.test), color=INK, linestyle=dashes, linewidth=1.4, label=label)  # type: ignore[arg-type]
 
 
-def _look(place: int) -> tuple[str, str]:
-    return COLOURS[place % len(COLOURS)], MARKS[place % len(MARKS)]
+def _points(axis: Axes, rows: pd.DataFrame, x: str, y: str, place: int) -> None:
+    colour, mark = look(place)
+    axis.scatter(rows[x], rows[y], s=22, color=colour, marker=mark, alpha=0.65, linewidths=0, rasterized=len(rows) > MANY)
+
+
+def _legend(figure: Figure, cells: list[str]) -> None:
+    # As many columns as the longest name leaves room for, in letters.
+    columns = max(1, min(4, 56 // (max(map(len, cells)) + 5)))
+    figure.legend(handles=handles(cells), loc="outside upper left", ncols=columns)
 
 
 def _curve_handles(recipes: bool) -> list[Line2D]:
     champions = [Line2D([], [], color=TRAIN, linewidth=2.4, label="train, champion")]
     champions.append(Line2D([], [], color=VALIDATION, linewidth=2.4, label="validation, champion"))
-    kept = Line2D([], [], marker="o", color="white", markeredgecolor=INK, markersize=7, label="epoch kept")
+    kept = Line2D([], [], marker="o", color=PAPER, markeredgecolor=INK, markersize=7, label="epoch kept")
     thin = [
         Line2D([], [], color=colour, linewidth=0.7, label=f"{part}, recipe runs")
         for part, colour in (("train", TRAIN), ("validation", VALIDATION))
     ]
-    return [*champions, kept, *(thin if recipes else [])]
+    return [*champions, *(thin if recipes else []), kept]

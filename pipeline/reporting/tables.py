@@ -98,12 +98,14 @@ def champion(replicates: pd.DataFrame, cells: Sequence[str] = ()) -> dict[str, A
         cells: the arms in the order that breaks ties; by default as they come in the table.
 
     Returns:
-        `{"arm": str, "replicate": int}`. Given one arm's rows, this is that arm's champion.
+        `{"arm": str, "replicate": int}`, in separate studies with its `study` too. Given one arm's rows, that arm's champion.
     """
     tuned = replicates[replicates["kind"] == "tuned"]
     means = tuned["validation"].fillna(GUESSED_VALIDATION).groupby(tuned["arm"], sort=False).mean().round(9)
     arm = str(means.reindex(list(cells) or list(means.index)).idxmax())
-    return {"arm": arm, "replicate": int(best_row(tuned[tuned["arm"] == arm], "replicate")["replicate"])}
+    best = best_row(tuned[tuned["arm"] == arm], "replicate")
+    found = {"arm": arm, "replicate": int(best["replicate"])}
+    return {**found, "study": int(best["study"])} if "study" in tuned and tuned["study"].nunique() > 1 else found
 
 
 def spread(values: pd.Series) -> dict[str, Any]:
@@ -119,9 +121,10 @@ def spread(values: pd.Series) -> dict[str, Any]:
 
 
 def cost(runs: pd.DataFrame, timings: pd.DataFrame) -> dict[str, Any]:
-    """Failed runs, epochs trained and seconds of workers' time, of every attempt in the timings."""
+    """Failed and pruned runs, epochs trained and seconds of workers' time, of every attempt in the timings."""
     return {
         "failed": int((runs["state"] == "failed").sum()),
+        "pruned": int((runs["state"] == "pruned").sum()),
         "epochs": int(runs["epochs"].fillna(0).sum()),
         "seconds": round(float(timings["seconds"].sum()), 1),
     }

@@ -83,7 +83,12 @@ def test_intervals_hold_their_value_and_shrink_with_more_runs():
 def test_there_is_no_interval_where_every_run_says_the_same():
     assert two_arms(np.ones(5), np.ones(5), 0.05) is None
     assert two_arms(np.array([0.5]), np.array([0.0, 1.0]), 0.05) is None
-    assert jackknife(0.0, np.zeros(20), 10, 0.05) is None
+
+
+def test_a_search_that_always_ends_alike_is_as_sure_as_so_few_searches_allow():
+    low, high = jackknife(0.0, np.zeros(60), 6, 10, 0.05)
+    assert low == 0
+    assert (1 - high) ** 6 == pytest.approx(0.025)
 
 
 def test_a_bootstrap_resamples_whole_groups():

@@ -11,7 +11,7 @@ from synthetic import Study
 
 @pytest.fixture
 def study(tmp_path, monkeypatch) -> Study:
-    """Two cells of four trials and two seeds, trial 1 of rnn failed; scored, with the working directory at its root."""
+    """Two cells of eight trials and two seeds, trial 1 of rnn failed; scored, with the working directory at its root."""
     monkeypatch.chdir(tmp_path)
     written = Study(tmp_path, failed=(("rnn", 1),)).write()
     evaluate(written.config)

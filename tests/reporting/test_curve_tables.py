@@ -201,9 +201,9 @@ def test_pruned_trials_of_separate_studies(real):
     assert ninth == pytest.approx(best, abs=1e-6)
 
 
-def test_a_small_study_with_a_failed_trial_has_what_four_trials_allow(results):
+def test_a_small_study_with_a_failed_trial_has_what_eight_trials_allow(results):
     drawn = curves.curves(results)
-    assert set(drawn.table["curve"]) == {"validation_mean", "validation_median"}
+    assert set(drawn.table["curve"]) == {"validation_mean", "validation_median", "test", "test_epochs", "test_seconds"}
     least = one(drawn, "rnn", "validation_mean").loc[0, "value"]
     scores = results.of("trials", "rnn")["validation"].fillna(0.5)
     assert least == pytest.approx(scores.mean(), abs=1e-6)

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.errors import FairsweepError
 from pipeline.reporting import gate
+from pipeline.reporting.join import describe
 from pipeline.training.protocol import PROTOCOL
 
 
@@ -21,8 +22,30 @@ def without(table, **where):
     return damaged
 
 
-def test_a_whole_study_passes(results):
-    gate.check(results, PROTOCOL)
+@pytest.fixture
+def expected(study, results):
+    """study.json of the study as it is configured."""
+    return describe(study.config, results.study["data"], PROTOCOL)
+
+
+def test_a_whole_study_passes(results, expected):
+    gate.check(results, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"margin": 0.02}, "margin was 0.02 when they were made, and is 0.01 now"),
+        ({"study": "other"}, 'study was "other" when they were made, and is "tiny" now'),
+        ({"trials": 3}, "trials was 3"),
+        ({"fixed": {}}, "fixed was {} when"),
+        ({"seeds": {"split_seed": 0, "space_seed": 1, "seed": 0}}, "stale or of another study: seeds was .*Run `dvc repro`"),
+        ({"sampler": "tpe"}, 'sampler was "tpe"'),
+    ],
+)
+def test_stale_and_foreign_scores_are_refused(results, expected, change, told):
+    with pytest.raises(FairsweepError, match=told):
+        gate.check(replace(results, study={**results.study, **change}), expected)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +53,7 @@ def test_a_whole_study_passes(results):
     [
         (
             without("trials", arm="gru", trial=3),
-            "searches differ in size. Expected 4 trials of each; found rnn 4, gru 3.*tune@gru",
+            "searches differ in size. Expected 8 trials of each; found rnn 8, gru 7.*tune@gru",
         ),
         (lambda results: replace(results, trials=results.trials.replace({"trial": {2: 1}})), "missing: 2; more than once: 1"),
         (without("epochs", arm="gru", trial=2), "lacks a run. Expected epochs 1 to 3 of trial 2; found none"),
@@ -52,13 +75,13 @@ def test_a_whole_study_passes(results):
         (lambda results: replace(results, study={**results.study, "protocol": 0}), "come from protocol 0.*Run `dvc repro`"),
     ],
 )
-def test_refusals(results, damage, told):
+def test_refusals(results, expected, damage, told):
     with pytest.raises(FairsweepError, match=told):
-        gate.check(damage(results), PROTOCOL)
+        gate.check(damage(results), expected)
 
 
-def test_a_failed_run_needs_no_epochs(results):
-    gate.check(without("epochs", arm="rnn", trial=0)(replace(results, trials=_failed(results, "rnn", 0))), PROTOCOL)
+def test_a_failed_run_needs_no_epochs(results, expected):
+    gate.check(without("epochs", arm="rnn", trial=0)(replace(results, trials=_failed(results, "rnn", 0))), expected)
 
 
 def test_many_numbers_are_told_shortly():

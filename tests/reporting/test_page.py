@@ -1,4 +1,4 @@
-"""The report on a synthetic study: its words follow its numbers."""
+"""The report on a synthetic study: what is written, and that the same numbers give the same bytes."""
 
 import copy
 import json
@@ -7,121 +7,186 @@ import shutil
 import pytest
 
 from pipeline.errors import FairsweepError
-from pipeline.report import report
-from pipeline.reporting import page, tables
+from pipeline.report import report as make
+from pipeline.reporting import page, sheets, story, words
+
+FIGURES = {"verdict", "tuning_validation", "tuning_test", "anecdote", "cost", "importance", "search", "validation_test", "curves"}
 
 
-@pytest.fixture
-def metrics(results):
-    return tables.metrics(results)
+def told(report, **changes):
+    """report.md with other metrics."""
+    return page.report({**report.metrics, **changes}, report.results.study, list(report.figures))
 
 
-def with_means(metrics, **means):
-    changed = copy.deepcopy(metrics)
-    for arm, mean in means.items():
-        changed["arms"][arm]["replicates"]["mean"] = mean
-    changed["baseline"]["same_tokens"]["test"] = 0.86
-    changed["baseline"]["whole_text"]["test"] = 0.90
-    return changed
-
-
-def test_the_report_needs_the_scores_alone(study):
+def test_the_report_needs_the_scores_alone_and_is_the_same_each_time(study):
     for name in ("data", "runs"):
         shutil.rmtree(study.root / name)
-    metrics = report(study.config)
-    folder = study.root / "results/tiny/report"
-    assert json.loads((folder / "metrics.json").read_text()) == metrics
-    assert {path.name for path in (folder / "plots").iterdir()} == {"curves.svg", "search.svg", "validation_test.svg"}
-    text = (folder / "report.md").read_text()
-    for name in page.PLOTS:
-        assert f"plots/{name}.svg" in text
-
-
-def test_two_reports_are_equal_to_the_byte(study):
-    folder = study.root / "results/tiny/report"
-    contents = []
+    folder, contents = study.root / "results/tiny/report", []
     for _ in range(2):
-        report(study.config)
-        contents.append({path: path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+        metrics = make(study.config)
+        contents.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
     assert contents[0] == contents[1]
-    assert len(contents[0]) == 5
+    assert json.loads(contents[0]["metrics.json"]) == metrics
+    plots = {name for name in contents[0] if name.startswith("plots/")}
+    assert {f"plots/{name}.svg" for name in ("verdict", "anecdote", "cost", "curves", "search", "validation_test")} <= plots
+    assert all(f"({name})" in contents[0]["report.md"].decode() for name in plots)
+    assert words.answer(metrics) in contents[0]["report.html"].decode()
 
 
 def test_a_refused_report_leaves_the_old_one(study, scores):
-    report(study.config)
-    before = (study.root / "results/tiny/report/report.md").read_bytes()
-    told = json.loads((scores / "study.json").read_text())
-    (scores / "study.json").write_text(json.dumps({**told, "protocol": -1}))
+    old = study.root / "results/tiny/report/report.md"
+    old.parent.mkdir()
+    old.write_text("as it was")
+    described = json.loads((scores / "study.json").read_text())
+    (scores / "study.json").write_text(json.dumps({**described, "protocol": -1}))
     with pytest.raises(FairsweepError, match="protocol -1"):
-        report(study.config)
-    assert (study.root / "results/tiny/report/report.md").read_bytes() == before
+        make(study.config)
+    assert old.read_text() == "as it was"
 
 
-def test_the_report_gives_no_verdict_and_names_the_champion(results, metrics):
-    text = page.report(metrics, results.study)
-    assert "must not be read as" in text
-    assert f"replicate {metrics['champion']['replicate']} of {metrics['champion']['arm']}" in text
-    assert page.mean_sd(metrics["arms"]["gru"]["replicates"]) in text
-    assert f"python -m pipeline.train {' '.join(metrics['arms']['gru']['best']['overrides'])}\n" in text
+def test_every_figure_is_drawn_and_shown(report):
+    assert set(report.figures) == FIGURES
+    text = told(report)
+    for name in FIGURES:
+        assert f"](plots/{name}.svg)" in text
+
+
+def test_a_figure_that_was_not_drawn_is_not_shown(report):
+    assert "plots/cost.svg" not in page.report(report.metrics, report.results.study, ["verdict"])
+
+
+def test_the_report_tells_the_answer_and_every_section(report):
+    text = told(report)
+    assert f"**{words.answer(report.metrics)}**" in text
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == [
+        *("The question and the answer", "The verdict matrix", "What each cell scores", "Every pair", "Tuning curves"),
+        *("The anecdote against the verdict", "What it cost", "What mattered in the search", "Where the spread comes from"),
+        *("The ledger", "What this does not show", "How to reproduce"),
+    ]
+    champion = report.metrics["champion"]
+    assert f"replicate {champion['replicate']} of {champion['arm']}" in text
+    assert f"python -m pipeline.train {' '.join(report.metrics['arms'][champion['arm']]['best']['overrides'])}\n" in text
     assert "nan" not in text.lower()
     assert "None" not in text
 
 
-@pytest.mark.parametrize(
-    ("means", "tokens", "whole"),
-    [
-        (
-            {"rnn": 0.80, "gru": 0.85},
-            "beats the mean of every tuned cell (rnn and gru)",
-            "beats the mean of every tuned cell (rnn and gru)",
-        ),
-        (
-            {"rnn": 0.80, "gru": 0.87},
-            "beats the mean of rnn, but not that of gru",
-            "beats the mean of every tuned cell (rnn and gru)",
-        ),
-        ({"rnn": 0.95, "gru": 0.86}, "does not beat rnn and gru", "beats the mean of gru, but not that of rnn"),
-    ],
-)
-def test_the_baseline_sentence_follows_the_numbers(metrics, means, tokens, whole):
-    told = page.baseline_sentence(with_means(metrics, **means))
-    first, second = told.split(" On the whole review")
-    assert "0.8600 on test" in first
-    assert tokens in first
-    assert whole in second
+def test_the_table_leads_with_the_search_and_labels_the_rest(report):
+    table = sheets.cells(report.metrics)
+    tuned = report.metrics["arms"]["gru"]["tuned"]
+    assert table.header[1] == "what a search of 2 trials picks [95 % interval]"
+    assert table.rows[1][1] == f"{tuned['mean']:.4f} [{tuned['low']:.4f}, {tuned['high']:.4f}]"
+    assert table.header[3] == "best configuration, 2 fresh seeds: mean ± sd"
+    assert [row[0] for row in table.rows[-2:]] == ["linear, same tokens", "linear, whole text"]
 
 
-def test_the_readme_table(metrics):
-    changed = with_means(metrics, rnn=0.8, gru=0.85123)
-    changed["arms"]["gru"]["replicates"]["sd"] = 0.00214
-    lines = page.readme_table(changed).splitlines()
-    assert len(lines) == 6
-    assert lines[0].count("|") == 8
-    assert "0.8512 ± 0.0021" in lines[3]
-    assert lines[4] == "| linear, same tokens | 1 | 0.8000 | 0.8600 | – | – | 0.0 |"
-    assert page.readme_table(json.loads(json.dumps(changed))) == page.readme_table(changed)
+def test_a_verdict_stands_in_the_matrix_from_both_sides(report):
+    metrics = copy.deepcopy(report.metrics)
+    first = metrics["pairs"][0]
+    first |= {"a": "rnn", "b": "gru", "gap": -0.02, "low": -0.03, "high": -0.01, "verdict": "better"}
+    rows = sheets.matrix(metrics).rows
+    assert rows[0][1] == sheets.Versus("worse_better", "▼", "worse", "−2.00 [−3.00, −1.00]")
+    assert rows[1][0] == sheets.Versus("better", "▲", "better", "2.00 [1.00, 3.00]")
+    assert rows[0][0] is None
+    first["verdict"] = "better_within_margin"
+    assert sheets.matrix(metrics).rows[0][1].word == "worse, < margin"
+    first["verdict"] = "equivalent"
+    assert [sheets.matrix(metrics).rows[row][1 - row].sign for row in (0, 1)] == ["≈", "≈"]
 
 
-def test_without_recipes_the_columns_stay(results):
-    results.study["recipes"] = []
-    metrics = tables.metrics(results)
-    assert "recipe (none)" in page.readme_table(metrics)
-    assert "as published" not in page.report(metrics, results.study)
+def test_pairs_stand_with_the_better_mean_first(report):
+    for row, pair in zip(sheets.pairs(report.metrics).rows, report.metrics["pairs"], strict=True):
+        assert float(row[1]) == pytest.approx(100 * abs(pair["gap"]), abs=0.0051)
+        assert row[0] == f"{words.oriented(pair)['a']} − {words.oriented(pair)['b']}"
 
 
-@pytest.mark.parametrize(
-    ("source", "by_movie", "told"),
-    [
-        ("aclimdb", True, "which* 80 reviews train differs"),
-        ("imdb_npz", False, "random, not by movie"),
-        ("generated", True, "do not apply"),
-    ],
-)
-def test_the_report_says_how_the_split_was_made(results, metrics, source, by_movie, told):
-    results.study["task"]["source"] = source
-    results.study["data"]["by_movie"] = by_movie
-    assert told in page.report(metrics, results.study)
+def readme_table(metrics):
+    return page.markdown_table(sheets.readme(metrics))
 
 
-def test_tables_escape_bars():
-    assert page.markdown_table(["a"], [["x|y"]]).splitlines()[-1] == "| x\\|y |"
+def test_the_readme_table(report):
+    metrics = copy.deepcopy(report.metrics)
+    metrics["arms"]["gru"]["tuned"] |= {"mean": 0.8584, "low": 0.8532, "high": 0.8637}
+    metrics["arms"]["gru"]["replicates"] |= {"mean": 0.85123, "sd": 0.00214}
+    lines = readme_table(metrics).splitlines()
+    assert lines[0].startswith(
+        "| cell | a search of 2 trials scores, on test [95 % interval] | best configuration, 2 fresh seeds:"
+    )
+    assert "| gru | 0.8584 [0.8532, 0.8637] | 0.8512 ± 0.0021 |" in lines[3]
+    assert lines[5].startswith("| linear, same tokens | ")
+    assert {line.count("|") for line in lines} == {8}
+    assert readme_table(json.loads(json.dumps(metrics))) == "\n".join(lines)
+
+
+def without_recipes(metrics):
+    changed = copy.deepcopy(metrics)
+    changed["anecdote"].pop("recipe")
+    for values in changed["arms"].values():
+        values |= {"recipe": None, "recipes": {}}
+    return changed
+
+
+def test_without_recipes_the_columns_stay(report):
+    metrics = without_recipes(report.metrics)
+    assert "recipe (none)" in readme_table(metrics)
+    text = page.report(metrics, {**report.results.study, "recipes": []}, [])
+    assert "as published" not in text
+    assert "do not apply" in text
+
+
+def separate(metrics):
+    """The same as three separate studies a cell."""
+    changed = copy.deepcopy(metrics) | {"design": "studies", "studies": 3, "sampler": "tpe"}
+    changed["anecdote"].pop("random")
+    for pair in changed["pairs"]:
+        pair |= {"probability_low": None, "probability_high": None}
+    for values in changed["arms"].values():
+        values["components"] |= {"icc": 0.41, "best_retrainings": 1.9}
+    return changed
+
+
+def test_separate_studies_show_their_own(report):
+    metrics = separate(report.metrics)
+    text = page.report(metrics, report.results.study, list(report.figures))
+    assert "share of searches (ICC) | best number of retrainings" in text
+    assert "| 0.41 | 1.9 |" in text
+    assert "computed from 24 trials a cell" in text
+    assert "simultaneous band" not in text
+
+
+def test_pruned_trials_have_a_column_where_there_are_any(report):
+    assert "pruned" not in sheets.ledger(report.metrics).header
+    metrics = copy.deepcopy(report.metrics)
+    metrics["ledger"]["gru"]["tune"]["pruned"] = 3
+    table = sheets.ledger(metrics)
+    assert [row[-1] for row in table.rows] == ["0", "0", "3", "0", "0", "0", "3"]
+
+
+def test_a_refusal_is_told_in_the_answer_and_at_each_pair(report):
+    pairs = [
+        {**pair, "verdict": "refused", "refusal": "the looks are spent.", "trials_needed": None}
+        for pair in report.metrics["pairs"]
+    ]
+    text = told(report, pairs=pairs, winner=None, leaders=["rnn", "gru", "lstm"])
+    assert "**No verdict is given: the looks are spent.**" in text
+    assert text.count("the looks are spent.") == 4
+    assert "is better than" not in text
+
+
+def test_edges_and_order_changes_are_told(report):
+    text = told(report)
+    assert "The order of rnn and gru may change between 2 and 6 trials." in text
+    assert "No two cells are shown to change their order" in told(report, order_changes=[])
+    assert "rnn, `train.learning_rate`: 5 of the best 10 trials lie in the lowest tenth of the range (by chance 0.0016," in text
+    assert "in any such tenth 0.0098): search lower too." in text
+    assert "gru, `train.learning_rate=0.0011`: the best lies in the lowest tenth of the range; a note, no warning." in text
+
+
+def test_tables_escape_bars_and_tags():
+    table = page.markdown_table(sheets.Table("", ["a"], [["x|y"], ["<script>"]]))
+    assert table.splitlines()[-2:] == ["| x\\|y |", "| &lt;script> |"]
+
+
+def test_every_block_has_a_form_in_markdown(report):
+    for section in story.tell(report.metrics, report.results.study, list(report.figures)):
+        assert section.blocks, section.key
+        assert all(page.markdown(block) for block in section.blocks)

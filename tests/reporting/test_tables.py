@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.errors import FairsweepError
 from pipeline.reporting import tables
+from pipeline.reporting.metrics import metrics as compute
 
 
 def runs(*rows) -> pd.DataFrame:
@@ -63,10 +64,10 @@ def test_running_best_ignores_failures():
 
 
 def test_metrics_have_the_promised_keys(results):
-    metrics = tables.metrics(results)
-    promised = "study protocol trials headline margin backend arms baseline champion pairs ledger"
+    metrics = compute(results)
+    promised = "study protocol trials headline margin backend arms baseline champion pairs ledger anecdote winner leaders"
     assert set(promised.split()) <= set(metrics)
-    keys = "replicates recipe validation_of_best optimism parameters epochs seconds trials failed"
+    keys = "tuned components replicates recipe validation_of_best optimism parameters epochs seconds trials failed"
     for arm in ("rnn", "gru"):
         assert set(keys.split()) <= set(metrics["arms"][arm])
         assert {"mean", "sd", "n"} <= set(metrics["arms"][arm]["replicates"])
@@ -76,7 +77,7 @@ def test_metrics_have_the_promised_keys(results):
 
 
 def test_metrics_of_an_arm_by_hand(results):
-    metrics = tables.metrics(results)["arms"]["rnn"]
+    metrics = compute(results)["arms"]["rnn"]
     scores = results.scores[results.scores["arm"] == "rnn"]
     tuned = scores[scores["kind"] == "tuned"]["test"].tolist()
     best = scores[scores["kind"] == "trial"]["validation"].max()
@@ -84,7 +85,7 @@ def test_metrics_of_an_arm_by_hand(results):
     assert metrics["replicates"]["sd"] == pytest.approx(statistics.stdev(tuned), abs=1e-6)
     assert metrics["validation_of_best"] == best
     assert metrics["optimism"] == pytest.approx(best - statistics.mean(tuned), abs=2e-6)
-    assert (metrics["trials"], metrics["failed"], metrics["epochs"], metrics["seconds"]) == (4, 1, 10, 6.0)
+    assert (metrics["trials"], metrics["failed"], metrics["epochs"], metrics["seconds"]) == (8, 1, 22, 12.0)
     assert metrics["best"]["overrides"][:3] == ["study=tiny", "cell=rnn", "model.units=8"]
 
 
@@ -92,13 +93,13 @@ def test_the_ledger_counts_every_attempt(results):
     again = results.timings[(results.timings["arm"] == "gru") & (results.timings["trial"] == 0)].assign(attempt=2)
     timings = pd.concat([results.timings, again])
     counted = tables.ledger(tables.Results(**{**vars(results), "timings": timings}), "gru")
-    assert counted["tune"] == {"trials": 4, "failed": 0, "epochs": 12, "seconds": 7.5}
-    assert counted["replicate"] == {"runs": 4, "failed": 0, "epochs": 12, "seconds": 9.0}
+    assert counted["tune"] == {"trials": 8, "failed": 0, "pruned": 0, "epochs": 24, "seconds": 13.5}
+    assert counted["replicate"] == {"runs": 4, "failed": 0, "pruned": 0, "epochs": 12, "seconds": 9.0}
 
 
 def test_a_study_without_recipes_has_none(results):
     results.study["recipes"] = []
-    assert tables.metrics(results)["arms"]["gru"]["recipe"] is None
+    assert compute(results)["arms"]["gru"]["recipe"] is None
 
 
 def test_a_missing_table_is_named(scores):

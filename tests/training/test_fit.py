@@ -206,6 +206,23 @@ def test_each_epoch_is_told_as_it_ends() -> None:
     assert told == list(enumerate(run.epochs, 1))
 
 
+def test_a_pruned_run_keeps_the_best_of_its_epochs_so_far() -> None:
+    whole = watched()[0]
+    pruned = fit(config(**LONG), data(), on_epoch=lambda number, _: number == 5)
+    assert (pruned.state, pruned.reason) == ("pruned", "")
+    assert pruned.epochs == whole.epochs[:5]
+    scores = [epoch.validation for epoch in pruned.epochs]
+    assert pruned.best_epoch == scores.index(max(scores)) + 1
+    for name in ("validation_logits", "test_logits"):
+        logits = getattr(pruned, name)
+        # The best epoch of the five is that of all six.
+        assert logits.tobytes() == getattr(whole, name).tobytes()
+
+
+def test_a_run_that_was_at_its_end_is_not_pruned() -> None:
+    assert fit(config(), data(), on_epoch=lambda number, _: True).state == "complete"
+
+
 def history(*validation: float) -> list[Epoch]:
     return [Epoch(0.5, 0.5, 0.5, value) for value in validation]
 

@@ -1,0 +1,277 @@
+"""The report from top to bottom: its sections and what stands in them, of which Markdown and HTML are two forms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.reporting import sheets, words
+from pipeline.reporting.caveats import caveats, split_caveat
+from pipeline.reporting.sheets import Matrix, Table
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph. `role` is one of plain, lead (the answer itself), note, code."""
+
+    text: str
+    role: str = "plain"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """Sentences, a line each."""
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Words and what they mean."""
+
+    items: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure by its name in `plots.draw_all`; `title` says what it is, `caption` how to read it."""
+
+    name: str
+    title: str
+    caption: str
+
+
+Block = Text | Bullets | Terms | Table | Matrix | Plot
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what stands under it; `key` is its anchor."""
+
+    key: str
+    title: str
+    blocks: Sequence[Block] = field(default_factory=tuple)
+
+
+def tell(metrics: Metrics, study: dict[str, Any], figures: Sequence[str]) -> list[Section]:
+    """The report.
+
+    Args:
+        metrics: what metrics.json holds.
+        study: what study.json holds.
+        figures: names of the figures that were drawn; others are left out.
+    """
+    sections = [
+        Section("answer", "The question and the answer", _answer(metrics, study)),
+        Section("matrix", "The verdict matrix", _matrix(metrics, study)),
+        Section("scores", "What each cell scores", _scores(metrics, study)),
+        Section("pairs", "Every pair", _pairs(metrics)),
+        Section("curves", "Tuning curves", _curves(metrics)),
+        Section("anecdote", "The anecdote against the verdict", _anecdote(metrics, study)),
+        Section("cost", "What it cost", _cost(metrics)),
+        Section("importance", "What mattered in the search", _importance(metrics, study)),
+        Section("components", "Where the spread comes from", _components(metrics)),
+        Section("ledger", "The ledger", _ledger(metrics)),
+        Section("limits", "What this does not show", [Bullets(caveats(metrics, study))]),
+        Section("reproduce", "How to reproduce", _reproduce(metrics, study)),
+    ]
+    return [Section(one.key, one.title, [block for block in one.blocks if _there(block, figures)]) for one in sections]
+
+
+def title(metrics: Metrics, study: dict[str, Any]) -> str:
+    """The page's title."""
+    return f"Study {metrics['study']}: {words.listed(study['cells'])} on {study['task']['name']}"
+
+
+def _there(block: Block, figures: Sequence[str]) -> bool:
+    """Whether a block holds anything to show."""
+    if isinstance(block, Plot):
+        return block.name in figures
+    return bool(block.text if isinstance(block, Text) else block.rows if isinstance(block, Table | Matrix) else block.items)
+
+
+def _answer(metrics: Metrics, study: dict[str, Any]) -> list[Block]:
+    return [
+        Text(words.question(metrics, study)),
+        Text(words.answer(metrics), "lead"),
+        Plot(
+            "verdict",
+            "The gap of every pair of cells",
+            f"Each pair's gap in test accuracy: dot, estimate; thin line, {words.level(metrics)} interval for new searches and new films; "
+            "thick line, for new searches on exactly these reviews. In the grey band no gap matters.",
+        ),
+        Text(words.baseline_short(metrics)),
+    ]
+
+
+def _matrix(metrics: Metrics, study: dict[str, Any]) -> list[Block]:
+    told = sheets.matrix(metrics)
+    return [
+        *([told] if metrics["pairs"] else []),
+        Text(
+            "▲ ▼ better, worse; △ ▽ the same, but by less than the margin; ≈ equivalent within the margin; ? undecided; × no verdict.",
+            "note",
+        ),
+        Terms(_glossary(metrics, study)),
+    ]
+
+
+def _glossary(metrics: Metrics, study: dict[str, Any]) -> dict[str, str]:
+    return {
+        "configuration": "one value for every tuned hyperparameter",
+        "trial": "one configuration, trained once",
+        "headline budget": f"the size of the search that the verdict speaks of: {words.counted(metrics['headline'], 'trial')}",
+        "replicate": "the best configuration, trained again with a fresh seed",
+        "recipe": "a published setting, not tuned, trained with fresh seeds",
+        "margin": f"the smallest gap that matters, fixed before the run: {words.margin(metrics)}",
+        "point": "one hundredth of accuracy: from 0.85 to 0.86 is 1 point",
+        "interval": f"where the true value lies in {words.level(metrics)} of such studies; the total one "
+        "counts the luck of the search and of the films in the test set",
+    }
+
+
+def _scores(metrics: Metrics, study: dict[str, Any]) -> list[Block]:
+    return [
+        Text(
+            f"The first column is the result: the test accuracy to expect from a search of {words.counted(metrics['headline'], 'trial')}, "
+            f"computed from {words.counted(metrics['trials'] * metrics['studies'], 'trial')} a cell. The replicates beside it say what one "
+            "configuration does with fresh seeds: they are about that configuration, not about the cell."
+        ),
+        sheets.cells(metrics),
+        Text("Accuracies are fractions, ± is the sample sd. A failed run scores as guessing does.", "note"),
+        Text(words.baseline_sentence(metrics)),
+        sheets.optimism(metrics),
+        Plot(
+            "validation_test",
+            "Validation against test accuracy of every trial",
+            "Every trial that finished, its validation against its test accuracy; the lines are the linear models' test accuracy.",
+        ),
+        *_recipes(metrics, study),
+    ]
+
+
+def _recipes(metrics: Metrics, study: dict[str, Any]) -> list[Block]:
+    return [sheets.recipes(metrics), Text(split_caveat(study), "note")] if study["recipes"] else []
+
+
+def _pairs(metrics: Metrics) -> list[Block]:
+    return [
+        sheets.pairs(metrics),
+        Bullets([words.verdict_sentence(pair, metrics) for pair in metrics["pairs"]]),
+        sheets.tests(metrics),
+        Text(
+            f"Better: the first p-value with Holm is at most {metrics['alpha'] / metrics['looks']:g}. Equivalent: the second is. "
+            "The intervals are each pair's own, the verdicts are corrected for all pairs. P(A beats B): of one search each, A's pick "
+            "scores higher on test.",
+            "note",
+        ),
+    ]
+
+
+def _curves(metrics: Metrics) -> list[Block]:
+    separate = metrics["design"] == "studies"
+    band = (
+        "mean over the studies, with pointwise intervals" if separate else "the median best of n trials, with a simultaneous band"
+    )
+    ends = "" if separate else " Where only the dotted lower end goes on, the band is open above: these trials cannot bound it."
+    return [
+        Text("What a smaller or a larger search would have found."),
+        Plot(
+            "tuning_validation",
+            "Best validation accuracy against the size of the search",
+            f"Validation: {band}.{ends} Dashed: the headline budget.",
+        ),
+        Plot(
+            "tuning_test",
+            "Test accuracy of what a search picks, against trials, epochs and seconds",
+            "Test accuracy of the model that a search of each size picks, with pointwise intervals. Dashed: the headline budget.",
+        ),
+        Bullets([*words.order_sentences(metrics), *metrics.get("curve_notes", [])]),
+        Plot(
+            "search",
+            "Every trial of each search, and the best so far",
+            f"The best validation accuracy so far{' (a line a study)' if separate else ''}, and every trial that finished.",
+        ),
+        Plot(
+            "curves",
+            "Learning curves of the champions and the recipe runs",
+            "Train and validation loss and accuracy per epoch: each cell's champion (bold) and the recipe runs (thin).",
+        ),
+    ]
+
+
+def _anecdote(metrics: Metrics, study: dict[str, Any]) -> list[Block]:
+    return [
+        Text("The usual anecdote runs every cell once and crowns the highest test score. How often would it have misled here?"),
+        Bullets(words.anecdote_sentences(metrics, study)),
+        Plot(
+            "anecdote",
+            "How often one run a cell crowns each cell",
+            "The probability of each cell's crown, a panel for each way of choosing the run.",
+        ),
+        sheets.anecdote(metrics),
+        sheets.duels(metrics),
+    ]
+
+
+def _cost(metrics: Metrics) -> list[Block]:
+    return [
+        sheets.costs(metrics),
+        Plot(
+            "cost",
+            "Test accuracy of each cell's search against its cost",
+            f"Test accuracy with its {words.level(metrics)} interval against three costs. A ring marks a cell that no other dominates.",
+        ),
+        Text(words.cost_sentence(metrics)),
+    ]
+
+
+def _importance(metrics: Metrics, study: dict[str, Any]) -> list[Block]:
+    return [
+        sheets.space(study),
+        sheets.best(metrics),
+        Text(words.champion_sentence(metrics)),
+        sheets.importance(metrics),
+        Plot(
+            "importance",
+            "What explains the spread of each cell's trials",
+            "Share of the spread of validation accuracy that each hyperparameter explains (fANOVA). Dashed: the largest share "
+            "that shuffled scores show; only full bars are above it.",
+        ),
+        Bullets(words.edge_sentences(metrics)),
+    ]
+
+
+def _components(metrics: Metrics) -> list[Block]:
+    films = f" ({metrics['films']:,} films in the test set)" if "films" in metrics else ""
+    return [
+        sheets.components(metrics),
+        Text(
+            f"Searches and films{films} make the width of the total interval; seeds are the luck of one training, and part of "
+            "the searches'.",
+            "note",
+        ),
+    ]
+
+
+def _ledger(metrics: Metrics) -> list[Block]:
+    return [
+        sheets.ledger(metrics),
+        Text("Hours are the workers' own; the clock shows less where workers run side by side.", "note"),
+    ]
+
+
+def _reproduce(metrics: Metrics, study: dict[str, Any]) -> list[Block]:
+    arm = metrics["champion"]["arm"]
+    best = metrics["arms"][arm]["best"]
+    return [
+        Text("`dvc repro` runs the whole study, and only what is missing of it:"),
+        Text("dvc repro", "code"),
+        Text(f"One trial alone, here the best of {arm} (trial {best['trial']}):"),
+        Text(f"python -m pipeline.train {' '.join(best['overrides'])}", "code"),
+        Text(
+            f"Seeds: {words.settings(study['seeds'])}. Data digest `{study['data']['digest']}`. Protocol {study['protocol']}, backend "
+            f"{study['backend']}. Every number above is in `metrics.json`, and recomputed from `../scores/`."
+        ),
+    ]
