@@ -251,6 +251,14 @@ def test_random_orders_come_near_the_exact_mean_and_are_repeatable(rng):
     assert np.array_equal(first.low, again.low)
 
 
+def test_fifty_blocks_left_out_give_at_most_forty_nine_degrees_of_freedom(rng):
+    trials, costs = related(rng, 300)
+    budget = np.array([2 * costs.mean()])
+    wide, narrow = (curves.cost_curve(trials, costs, budget, alpha=alpha) for alpha in (0.05, 0.32))
+    ratio = (wide.high - wide.low) / (narrow.high - narrow.low)
+    assert ratio == pytest.approx([stats.t.ppf(0.975, 49) / stats.t.ppf(0.84, 49)], rel=1e-9)
+
+
 @pytest.mark.parametrize("costs", [np.zeros(5), np.array([1.0, 1, 1, 1, -1]), np.ones(4), np.array([1, 1, 1, 1, np.nan])])
 def test_costs_that_are_none_are_refused(costs):
     with pytest.raises(ValueError, match="costs must be 5 numbers"):

@@ -31,6 +31,7 @@ def test_positions_lie_on_the_search_scale():
         (Range(8, 48, step=8, whole=True), IntDistribution(8, 48, step=8)),
         (Range(0.0, 1.0, step=0.1), FloatDistribution(0.0, 1.0, step=0.1)),
         (Range(1, 30, whole=True), IntDistribution(1, 30)),
+        (Range(1, 10, log=True, whole=True), IntDistribution(1, 10, log=True)),
         (Range(8, 256, log=True, whole=True), IntDistribution(8, 256, log=True)),
     ],
 )
@@ -44,4 +45,5 @@ def test_the_share_of_a_tenth_is_how_often_the_search_draws_there(span, spread):
 def test_the_share_of_steps_is_counted():
     assert Range(8, 48, step=8, whole=True).share(True) == pytest.approx(1 / 6)
     assert Range(0.0, 1.0, step=0.1).share(False) == pytest.approx(2 / 11)
+    assert Range(0.0, 1.0, step=0.1).share(True) == pytest.approx(2 / 11)
     assert Range(0.0, 0.3, step=0.1).share(True) == pytest.approx(1 / 4)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from opda.nonparametric import EmpiricalDistribution
 
 from pipeline.errors import FairsweepError
 from pipeline.evidence import pool
@@ -169,6 +170,18 @@ def test_pruned_trials_are_a_lower_bound_and_their_second_reading_lies_above(rea
     assert note["kept"] == kept.loc[kept["budget"] == 10, "value"].item()
     assert one(drawn, "lstm", "validation_mean")["budget"].min() == 1
     assert one(drawn, "lstm", "validation_mean_if_completed").empty
+
+
+def test_the_second_reading_by_hand(real):
+    changed = pruned(real, "gru", list(range(1, 60, 2)), by=0.01, pruner="threshold")
+    scores = changed.of("scores", "gru", "trial").set_index("trial")["validation"].copy()
+    early = changed.of("epochs", "gru").query("epoch <= 2").groupby("trial")["validation"].max()
+    for trial in range(1, 60, 2):
+        alike = [scores[other] for other in range(0, 60, 2) if early[other] <= scores[trial]]
+        scores[trial] = max([scores[trial], *alike])
+    expected = EmpiricalDistribution(scores.to_numpy()).u_tuning_curve(10)
+    shuffled = replace(changed, epochs=changed.epochs.sample(frac=1, random_state=2))
+    assert curves.curves(shuffled).pruned[0]["if_completed"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_one_pruned_trial_is_no_reason_to_warn(real):

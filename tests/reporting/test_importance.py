@@ -78,7 +78,7 @@ def test_the_true_first_is_named_first(few_trees, seed):
     assert found["named"][0] == "train.learning_rate"
     assert set(found["named"]) <= {"train.learning_rate", "model.units"}
     assert next(iter(found["shares"])) == "train.learning_rate"
-    assert sum(found["shares"].values()) == pytest.approx(1, abs=1e-5)
+    assert 0.5 < sum(found["shares"].values()) < 1
     assert found["trials"] == 60
     assert found["note"] is None
 
@@ -92,13 +92,35 @@ def test_nothing_is_named_in_noise(few_trees, seed):
     assert max(found["shares"].values()) < found["baseline"] < 1
 
 
-def test_thirty_trials_name_one_and_twenty_nine_none(few_trees):
-    rng = np.random.default_rng(3)
-    some = drawn(rng, 30, slope)
+@pytest.mark.simulation
+def test_noise_is_named_once_in_twenty_one_studies_and_a_plain_cause_nearly_always(few_trees):
+    noise, plain = 0, 0
+    for seed in range(60):
+        rng = np.random.default_rng([1, seed])
+        noise += bool(no_cache(drawn(rng, 60, lambda _, rng=rng: rng.normal(0.8, 0.02)))["named"])
+    for seed in range(20):
+        rng = np.random.default_rng([2, seed])
+        found = no_cache(drawn(rng, 60, lambda values, rng=rng: slope(values) + rng.normal(0, 0.05)))
+        plain += found["named"][:1] == ["train.learning_rate"]
+    print(f"named in noise {noise} of 60, the true first {plain} of 20")
+    # More than 7 of 60 at 1/21: chance .01.
+    assert noise <= 7
+    assert plain >= 16
+
+
+def test_sixty_trials_name_two_in_order_thirty_name_one_and_twenty_nine_none(monkeypatch):
+    monkeypatch.setattr(
+        importance,
+        "_computed",
+        lambda *_: importance.Found({"model.units": 0.5, "model.dropout": 0.4, "model.masking": 0.3}, 0.3),
+    )
+    some = drawn(np.random.default_rng(3), 60, slope)
+    assert no_cache(some)["named"] == ["model.units", "model.dropout"]
+    some.trials.loc[:29, "state"] = "failed"
     found = no_cache(some)
-    assert found["named"] == ["train.learning_rate"]
+    assert found["named"] == ["model.units"]
     assert found["note"] == "an order needs 60 complete trials"
-    some.trials.loc[4, "state"] = "failed"
+    some.trials.loc[59, "state"] = "failed"
     fewer = no_cache(some)
     assert fewer["note"] == "not computed: 29 complete trials, at least 30 are needed"
     assert (fewer["shares"], fewer["baseline"], fewer["named"]) == ({}, None, [])
@@ -123,7 +145,9 @@ def test_equal_scores_have_nothing_to_explain():
 
 
 def test_a_trial_without_a_searched_key_is_refused():
-    some = drawn(np.random.default_rng(7), 40, slope, space=[*SPACE, {"key": "train.momentum", "choices": [0.1, 0.2]}])
+    some = drawn(
+        np.random.default_rng(7), 40, slope, space=[*SPACE, {"key": "train.momentum", "log": False, "choices": [0.1, 0.2]}]
+    )
     with pytest.raises(FairsweepError, match=r"lacks train\.momentum"):
         no_cache(some)
 
@@ -144,12 +168,25 @@ def test_the_cache_gives_the_same_and_may_be_damaged(tmp_path, monkeypatch):
     for damage in ("", "[]", '{"shares": {}, "baseline": 0.1}', '{"shares": {"model.units": 1}}', file.read_text()[:-20]):
         calls.clear()
         file.write_text(damage)
-        assert importance.importance(some, tmp_path) == first
+        assert importance.importance(some, tmp_path) == importance.importance(some, tmp_path) == first
         assert len(calls) == 1
     changed = replace(some, trials=some.trials.assign(validation=some.trials["validation"][::-1].to_numpy()))
     assert importance.importance(changed, tmp_path) != first
     assert importance.importance(some, None) == first
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_logarithmic_ranges_are_looked_at_evenly(few_trees):
+    """A cause below a rate of 1e-4 is one in three trials, and one hundredth of the range of the rate itself."""
+    some = drawn(np.random.default_rng(12), 60, lambda values: 0.6 + 0.2 * (values["train.learning_rate"] < 1e-4))
+    found = no_cache(some)
+    assert found["named"] == ["train.learning_rate"]
+    assert found["shares"]["train.learning_rate"] > 0.99
+    spread = importance._spread(some, "a")
+    rates = [values["train.learning_rate"] for values in spread.values]
+    assert np.log(1e-5) <= min(rates) < max(rates) <= np.log(1e-2)
+    (row,) = [importance._even(row) for row in SPACE if row["key"] == "train.learning_rate"]
+    assert (row["low"], row["high"]) == pytest.approx((np.log(1e-5), np.log(1e-2)))
 
 
 def planted(places: list[float], trials: int = 60, **study) -> tables.Results:
@@ -210,7 +247,7 @@ def test_steps_count_with_their_own_share():
     assert (edge["key"], edge["value"], edge["count"], edge["share"], edge["warning"]) == ("model.units", 48, 5, 0.166667, False)
 
 
-def test_the_real_study_is_repeatable(real):
+def test_the_real_study_is_repeatable(few_trees, real):
     one_arm = replace(real, study={**real.study, "cells": ["gru"]})
     found = importance.importance(one_arm, cache=None)["gru"]
     assert found == importance.importance(one_arm, cache=None)["gru"]
