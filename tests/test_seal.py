@@ -1,11 +1,16 @@
 """The sealed test set: nothing before `evaluate` depends on a test label, or opens one."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from pipeline.config import Config
+from pipeline.errors import FairsweepError
 from pipeline.evidence.scores import auc
+from pipeline.search.stage import refuse_test_labels
 from study_copy import StudyCopy, files
 
 # Wall times differ between equal runs; the archive and the sealed labels are what was inverted.
@@ -46,6 +51,21 @@ def test_only_pad_and_evaluate_open_the_sealed_labels_and_no_stage_before_report
     assert {stage for stage, _ in sealed} == {"pad", "evaluate"}
     assert {stage for stage, mode in sealed if mode == "r"} == {"evaluate"}
     assert {stage for stage, _, path in smoke.opened() if path.startswith("results/")} == {"evaluate", "report"}
+
+
+@pytest.mark.parametrize("place", ["data/smoke/arrays/test_labels.npy", "runs/smoke/draw/of/sealed_test_labels.csv"])
+def test_a_search_refuses_test_labels_among_its_inputs(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("data/smoke/arrays/train_labels.npy", "data/smoke/arrays/test_tokens.npy", "data/smoke/sealed/test_labels.npy"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    config = Config(name="smoke", cells=["rnn"])
+    refuse_test_labels(config)
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).touch()
+    with pytest.raises(FairsweepError, match=r"test labels among the inputs of training.*dvc repro pad draw"):
+        refuse_test_labels(config)
 
 
 def test_the_place_of_a_test_row_tells_nothing(smoke: StudyCopy) -> None:

@@ -84,7 +84,7 @@ def compare_pools(pools: Mapping[str, Pool], rules: Rules, films: Films | None =
 def compare_studies(scores: Mapping[str, Floats], rules: Rules, films: Films | None = None) -> list[dict[str, Any]]:
     """`pairs` of separate studies, scores float [K] an arm; study k of all arms belong together where `rules.paired`.
 
-    `trials_needed` counts trials an arm, K times the headline budget.
+    `trials_needed` counts trials an arm, K times the headline budget. A row also has the exact permutation's p-value and Hedges's g.
 
     Raises:
         ValueError: if an arm has fewer than 3 studies.
@@ -104,7 +104,11 @@ def compare_studies(scores: Mapping[str, Floats], rules: Rules, films: Films | N
         found = studies.studies_needed(search, film, fewest, rules.margin, rules.level, rules.paired)
         return found and {name: count * rules.headline for name, count in found.items()}
 
-    return _pairs(list(scores), rules, films, gap, wins, needed, (fewest + 1) * rules.headline)
+    rows = _pairs(list(scores), rules, films, gap, wins, needed, (fewest + 1) * rules.headline)
+    for row in rows:
+        a, b = scores[row["a"]], scores[row["b"]]
+        row |= {"p_permutation": studies.p_permutation(a, b, rules.paired), "hedges_g": studies.hedges_g(a, b)}
+    return rows
 
 
 def _pairs(

@@ -14,6 +14,8 @@ from pipeline.evidence.estimate import Estimate
 from pipeline.evidence.planning import sizes_needed
 
 FEWEST = 3
+# Numbers of studies between which every permutation is looked at.
+PERMUTED = (5, 10)
 Floats = NDArray[np.floating]
 
 
@@ -54,6 +56,29 @@ def win_probability(a: Floats, b: Floats) -> float:
     Without an interval: at so few studies every known one errs or is undefined.
     """
     return float(stats.mannwhitneyu(a, b, method="asymptotic").statistic / (len(a) * len(b)))
+
+
+def hedges_g(a: Floats, b: Floats) -> float | None:
+    """Size of the gap in pooled standard deviations of the studies, with Hedges's (1981) correction for few; None without spread."""
+    spread = float(np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2))
+    return float(a.mean() - b.mean()) / spread * (1 - 3 / (4 * (len(a) + len(b) - 2) - 1)) if spread else None
+
+
+def p_permutation(a: Floats, b: Floats, paired: bool) -> float | None:
+    """Exact two-sided p-value of the mean gap over all ways to deal the scores to the arms; paired, to swap them within studies.
+
+    None below five studies, where no p-value can be small, and above ten, where there are too many ways.
+    """
+    if not all(PERMUTED[0] <= len(scores) <= PERMUTED[1] for scores in (a, b)):
+        return None
+    found = stats.permutation_test(
+        (a, b),
+        lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
+        permutation_type="samples" if paired else "independent",
+        vectorized=True,
+        n_resamples=np.inf,
+    )
+    return float(found.pvalue)
 
 
 class Components(NamedTuple):

@@ -282,5 +282,5 @@ def _edge(
         "chance": None if chance is None else round(chance, DIGITS),
         "chance_any": None if chance is None else round(min(1.0, chance * ends), DIGITS),
         "warning": chance is not None and chance <= evidence.RARE,
-        "remedy": f"search {key} {end} too, if such values make sense: conf/space",
+        "remedy": f"search {key} {end} too (conf/space), if such values make sense",
     }

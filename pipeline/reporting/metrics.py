@@ -58,7 +58,7 @@ def particulars(results: Results, curves: Curves) -> dict[str, Any]:
     """The rest of metrics.json: what the curves and the searched hyperparameters say. Importance takes seconds the first time."""
     found = {
         "order_changes": curves.order_changes,
-        "curve_notes": [one["note"] for one in curves.pruned],
+        "curve_notes": [f"{one['arm']}: {one['note']}" for one in curves.pruned],
         "importance": importance.importance(results),
         "edges": importance.edges(results),
     }
@@ -96,7 +96,7 @@ def arm_metrics(results: Results, arm: str) -> dict[str, Any]:
         "failed": searched["failed"],
         "pruned": searched["pruned"],
         "champion": champion(results.of("replicates", arm))["replicate"],
-        "best": {"trial": int(best["trial"]), "overrides": json.loads(best["overrides"])},
+        "best": {"study": int(best["study"]), "trial": int(best["trial"]), "overrides": json.loads(best["overrides"])},
     }
 
 

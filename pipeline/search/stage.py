@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.errors import FairsweepError
 from pipeline.search.coordinator import Follow, Prune, run_jobs
 from pipeline.search.progress import Progress
 from pipeline.search.state import Job, Record, State
@@ -21,6 +23,7 @@ def complete(
     start: Callable[[Job], None] = lambda job: None,
 ) -> list[Record]:
     """The records of all `jobs`, in their order. `start` sees a job before it is done, each of `tell` every record, old ones too."""
+    refuse_test_labels(config)
     records = {job.key: record for job in jobs if (record := state.read(job))}
     missing = [job for job in jobs if job.key not in records]
     with Progress(f"{stage} {config.cell.arm}", len(jobs), len(records)) as progress:
@@ -33,6 +36,7 @@ def complete(
 
 def complete_studies(config: Config, studies: Sequence[Sequential], state: State, tell: Sequence[Tell]) -> list[Record]:
     """The records of all trials of an arm's separate studies, by study and trial; the studies go on side by side."""
+    refuse_test_labels(config)
     records = [record for study in studies for record in study.records]
     ready = [study.ready for study in studies if study.ready]
 
@@ -48,6 +52,16 @@ def complete_studies(config: Config, studies: Sequence[Sequential], state: State
         _take_up(records, progress, tell)
         records += _do(config, ready, state, progress, tell, follow, asked)
     return sorted(records, key=lambda record: (record.job.study, record.job.number))
+
+
+def refuse_test_labels(config: Config) -> None:
+    """Raise FairsweepError when test labels lie among the inputs of training: they are sealed until `evaluate`."""
+    for folder in (Path("data") / config.name / "arrays", Path("runs") / config.name / "draw"):
+        for path in folder.rglob("*test*label*"):
+            raise FairsweepError(
+                f"{path}: test labels among the inputs of training. They belong in data/{config.name}/sealed, for `evaluate` alone. "
+                "Remove it, then make the inputs again: dvc repro pad draw."
+            )
 
 
 def _take_up(records: Sequence[Record], progress: Progress, tell: Sequence[Tell]) -> None:

@@ -107,3 +107,26 @@ def test_what_is_not_two_scores_is_refused(scores):
 def test_pairs_of_unequally_many_studies_are_refused():
     with pytest.raises(ValueError, match="equally many, not 5 and 4"):
         studies.gap(A, B[:4], paired=True)
+
+
+def test_the_exact_permutation_has_its_printed_digits():
+    assert studies.p_permutation(A, B, paired=False) == pytest.approx(12 / 252, abs=1e-12)
+
+
+def test_permutations_within_studies_are_all_swaps():
+    gaps = A - B
+    swapped = [np.mean(gaps * np.array([1 - 2 * (swap >> k & 1) for k in range(5)])) for swap in range(32)]
+    expected = np.mean(np.abs(swapped) >= abs(gaps.mean()) - 1e-9)
+    assert studies.p_permutation(A, B, paired=True) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [3, 4, 11])
+def test_no_permutation_where_no_p_value_is_small_or_there_are_too_many(count):
+    assert studies.p_permutation(drawn(0, count), drawn(1, count), paired=False) is None
+
+
+def test_the_size_of_the_gap_has_its_printed_digits():
+    assert studies.hedges_g(A, B) == pytest.approx(1.463520, abs=5e-7)
+    # Cohen's d is the same without the correction for few studies.
+    assert studies.hedges_g(A, B) / (1 - 3 / 31) == pytest.approx(1.620325, abs=5e-7)
+    assert studies.hedges_g(np.ones(3), np.ones(3)) is None
