@@ -188,7 +188,7 @@ def needed(counts: dict[str, int] | None, result: dict[str, Any]) -> str:
         return ""
     unit, size = ("trials", 1) if result["design"] == "pool" else ("studies", result["headline"])
     likely, safe = (-(-counts[name] // size) for name in ("likely", "safe"))
-    return f"; 80 % chance of a verdict with about {likely} new {unit} of each arm ({safe} to be safe)"
+    return f"; 80 % chance of a verdict with about {likely} {unit} of each arm ({safe} to be safe), made anew"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -238,7 +238,7 @@ def test_the_command_prints_the_table_and_writes_one_file(python: Run, studies: 
     result = json.loads(out.read_text())
     assert list(result) == ["design", "headline", "margin", "alpha", "looks", "paired", "arms", "pairs"]
     assert list(result["arms"]["A"]) == ["studies", "tuned"]
-    assert list(result["pairs"][0]) == PAIR.split()
+    assert list(result["pairs"][0]) == [*PAIR.split(), "p_permutation", "hedges_g"]
     assert (result["design"], result["paired"], result["pairs"][0]["gap"]) == ("studies", False, 0.0076)
 
 
