@@ -4,6 +4,7 @@ Trainings are made up, from a configuration's values alone, so that only the sea
 """
 
 import functools
+import importlib.util
 import multiprocessing
 import os
 import time
@@ -106,7 +107,10 @@ def rates(records: list[Record]) -> list[float]:
     return [record.job.config.train.learning_rate for record in records]
 
 
-@pytest.mark.parametrize("name", ["random", "tpe", "cmaes"])
+NO_TORCH = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="the Gaussian process needs torch")
+
+
+@pytest.mark.parametrize("name", ["random", "tpe", "cmaes", pytest.param("gp", marks=NO_TORCH)])
 def test_each_sampler_asks_and_is_told(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # CMA-ES learns from whole generations, of seven here.
     size = TRIALS + 6 if name == "cmaes" else TRIALS
