@@ -1,5 +1,6 @@
 """The README: its figures come from the committed tables, its commands exist."""
 
+import csv
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pipeline.config import compose
 from pipeline.reporting import page, tables
 from pipeline.reporting.curves import curves
 from pipeline.reporting.metrics import metrics as compute
+from pipeline.reporting.sheets import Table
 from study_copy import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -71,6 +73,13 @@ def test_the_committed_study_is_the_one_that_is_configured(monkeypatch: pytest.M
     assert {arm["trials"] for arm in metrics["arms"].values()} == {config.search.trials}
     assert {arm["replicates"]["n"] for arm in metrics["arms"].values()} == {config.search.replicates}
     assert metrics["backend"] == config.train.backend
+
+
+def test_the_error_rates_in_the_docs_are_those_of_their_table() -> None:
+    with (ROOT / "docs/error_rates.csv").open(encoding="utf-8") as file:
+        rows = [[row["what"], f"{float(row['rate']):.3f}", row["bar"]] for row in csv.DictReader(file)]
+    table = page.markdown_table(Table("", ["what", "rate", "bar"], rows))
+    assert f"<!-- rates:begin -->\n{table}\n<!-- rates:end -->" in (ROOT / "docs/evidence.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "make" in line.split()])

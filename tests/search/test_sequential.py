@@ -1,6 +1,6 @@
 """Separate studies: what is asked for depends on study and history alone, whatever was interrupted and however many work.
 
-Trainings are made up, from a configuration's values alone, so that only the search is on trial; tests/test_studies.py trains.
+Trainings are made up, from a configuration's values alone, so that only the search is on trial; tests/test_separate_studies.py trains.
 """
 
 import functools
