@@ -11,6 +11,8 @@ import yaml
 
 from study_copy import StudyCopy
 
+pytestmark = pytest.mark.long
+
 ARMS, STUDIES, TRIALS = ("rnn", "gru"), range(3), range(2)
 
 

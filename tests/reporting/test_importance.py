@@ -207,7 +207,7 @@ def test_four_of_the_best_ten_in_a_tenth_are_a_warning_and_three_a_note():
     assert edge["chance"] == 0.012795
     # Three ranges, two ends each.
     assert edge["chance_any"] == pytest.approx(6 * 0.0127952, abs=1e-6)
-    assert edge["remedy"] == "search model.dropout above 0.5 too, if such values make sense: conf/space"
+    assert edge["remedy"] == "search model.dropout above 0.5 too (conf/space), if such values make sense"
     (note,) = importance.edges(planted([0.48, 0.46, 0.3, 0.2, 0.49]))["a"]
     assert (note["winner"], note["count"], note["warning"]) == (True, 3, False)
     json.dumps(note, allow_nan=False)
