@@ -123,7 +123,7 @@ def _pairs(
     pairs = list(combinations(arms, 2))
     searches = [gap(a, b) for a, b in pairs]
     parts = [films.variance(a, b) if films else (0.0, 1.0) for a, b in pairs]
-    totals = [search.plus(*part) for search, part in zip(searches, parts, strict=True)]
+    totals = [search.plus(*part).no_surer_than(search, rules.level) for search, part in zip(searches, parts, strict=True)]
     verdicts = verdict.judge(totals, rules.margin, rules.level)
     rows = []
     for (a, b), search, (film, _), total, found in zip(pairs, searches, parts, totals, verdicts, strict=True):

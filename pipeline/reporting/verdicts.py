@@ -36,7 +36,7 @@ def pairs(results: Results, films: Films, refusal: str | None = None) -> list[Pa
 def tuned(results: Results, films: Films, arm: str) -> dict[str, Any]:
     """The expected test score of the arm's search, with the total interval and the search's own."""
     search, level = _search(results, arm), rules(results).level
-    total = search.plus(*films.variance(arm))
+    total = search.plus(*films.variance(arm)).no_surer_than(search, level)
     low, high = total.interval(level)
     search_low, search_high = search.interval(level)
     found = {"mean": total.value, "low": low, "high": high, "se": total.se, "df": total.df}

@@ -358,8 +358,9 @@ def edge_sentences(metrics: Metrics) -> list[str]:
 def champion_sentence(metrics: Metrics) -> str:
     """Which model the registry calls the champion."""
     champion = metrics["champion"]
+    study = f" of study {champion['study']}" if "study" in champion else ""
     return (
-        f"The champion is replicate {champion['replicate']} of {champion['arm']}: chosen by validation (the cell with the best mean "
+        f"The champion is replicate {champion['replicate']}{study} of {champion['arm']}: chosen by validation (the cell with the best mean "
         "over replicates, and its best replicate), never by test."
     )
 

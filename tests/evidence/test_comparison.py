@@ -253,3 +253,19 @@ def test_the_shares_of_rightness_have_the_mean_that_the_pool_picks():
     world = World()
     row = world.compare(world.labels)
     assert row["gru"] - row["lstm"] == pytest.approx(row["gap"], abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6, 10])
+def test_films_never_make_an_interval_narrower(count):
+    """Few studies, and films that add a little: Satterthwaite's degrees of freedom alone would narrow it."""
+    generator = np.random.default_rng(count)
+    scores = {arm: generator.normal(0.85, 0.01, count) for arm in "ab"}
+    movies = np.repeat(np.arange(300), 4)
+    right = {arm: np.clip(values.mean() + generator.normal(0, 0.1, movies.size), 0, 1) for arm, values in scores.items()}
+    (row,) = compare_studies(scores, Rules(10, 0.05), Films(right, movies))
+    assert row["film_se"] > 0
+    assert row["low"] <= row["search_low"] < row["search_high"] <= row["high"]
+    assert row["search_df"] <= row["df"]
+    gap = Estimate(row["gap"], row["se"] ** 2, row["df"])
+    assert (row["low"], row["high"]) == pytest.approx(gap.interval(0.05))
+    assert row["p_superior"] == pytest.approx(verdict.p_superior(gap))
