@@ -67,7 +67,7 @@ def curves(results: Results) -> Curves:
         ValueError: if a pool's sampler or pruner made its trials depend on one another.
         FairsweepError: if a table lacks a trial.
     """
-    alpha = results.study.get("alpha", 0.05)
+    alpha = results.study.get("alpha", 0.05) / results.study.get("looks", 1)
     trials = {arm: _trials(results, arm) for arm in results.cells}
     made: list[tuple[str, str, Curve]] = []
     for arm, own in trials.items():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.reporting import words
+from pipeline.reporting.verdicts import ahead
 from pipeline.reporting.words import chance, mean_sd, p_value, points, score, span, with_interval
 
 Metrics = dict[str, Any]
@@ -55,7 +56,7 @@ def _versus(pairs: dict[tuple[str, str], dict[str, Any]], row: str, column: str)
     here = pair["a"] == row
     gap, low, high = (pair["gap"], pair["low"], pair["high"]) if here else (-pair["gap"], -pair["high"], -pair["low"])
     name, sign, word = pair["verdict"], words.SIGNS[pair["verdict"]], words.LABELS[pair["verdict"]]
-    if words.ahead(pair) == column:
+    if ahead(pair) == column:
         name, sign, word = f"worse_{name}", {"▲": "▼", "△": "▽"}[sign], word.replace("better", "worse")
     return Versus(name, sign, word, f"{points(gap)} {span(low, high)}")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.evidence.verdict import BETTER, EQUIVALENT, REFUSED, UNDECIDED, WITHIN
+from pipeline.reporting.verdicts import ahead
 
 Metrics = dict[str, Any]
 Pair = dict[str, Any]
@@ -108,11 +109,6 @@ def oriented(pair: Pair) -> Pair:
         other = pair[f"probability_{mirror}"]
         turned[f"probability_{key}"] = None if other is None else 1 - other
     return turned
-
-
-def ahead(pair: Pair) -> str | None:
-    """The better cell of a pair whose verdict says that one is."""
-    return oriented(pair)["a"] if pair["verdict"] in (BETTER, WITHIN) else None
 
 
 def question(metrics: Metrics, study: dict[str, Any]) -> str:

@@ -209,3 +209,11 @@ def test_a_small_study_with_a_failed_trial_has_what_eight_trials_allow(results):
     least = one(drawn, "rnn", "validation_mean").loc[0, "value"]
     scores = results.of("trials", "rnn")["validation"].fillna(0.5)
     assert least == pytest.approx(scores.mean(), abs=1e-6)
+
+
+def test_two_looks_widen_every_interval(real):
+    once, twice = (curves.curves(replace(real, study={**real.study, "looks": looks})).table for looks in (1, 2))
+    test = once["curve"] == "test"
+    assert (twice["value"] == once["value"])[test].all()
+    assert (twice["low"] < once["low"])[test].all()
+    assert (twice["high"] > once["high"])[test].all()
