@@ -29,7 +29,7 @@ GROUPS = ("study", "task", "cell", "space", "recipe", "cluster")
 # What Hydra has by default, and does not accept from a user.
 NO_RECIPE = "recipe=null"
 # Values that arrive as typed: neither a list for its comma, nor a truth for `true`.
-FREE_TEXT = ("archive", "file", "out", "paired", "path", "scores", "text", "url")
+FREE_TEXT = ("archive", "file", "group", "label", "out", "paired", "path", "scores", "test_path", "text", "time", "url", "value")
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Task:
     """What is learned from: conf/task/NAME.yaml."""
 
     name: str = MISSING
-    source: str = limited(MISSING, choices=("aclimdb", "imdb_npz", "generated"))
+    source: str = limited(MISSING, choices=("aclimdb", "imdb_npz", "generated", "digits", "co2", "tagging", "chorales", "csv"))
     url: str | None = None
     checksum: str | None = None
     digest: str | None = None
@@ -45,14 +45,33 @@ class Task:
     length: int = limited(100, least=1)
     vocabulary: int = limited(10_000, least=5)
     padding: str = limited("pre", choices=("pre", "post"))
+    train_fraction: float = limited(1.0, above=0.0, most=1.0)
+    features: int = limited(256, least=1)
+    horizon: int = limited(1, least=1)
+    relative: bool = True
+
+
+@dataclass
+class Columns:
+    """The columns of one's own file: conf/task/csv.yaml. `text` and `label`, or `value` for a series."""
+
+    path: str | None = None
+    test_path: str | None = None
+    text: str | None = None
+    label: str | None = None
+    group: str | None = None
+    value: str | None = None
+    time: str | None = None
 
 
 @dataclass
 class Cell:
     """What is compared: conf/cell/ARM.yaml. `arm` is the name of that file, set when the config is composed."""
 
-    type: str = limited(MISSING, choices=("rnn", "gru", "lstm"))
+    type: str = limited(MISSING, choices=("rnn", "gru", "lstm", "bi_rnn", "bi_gru", "bi_lstm"))
     arm: str = ""
+    reset_after: bool = True
+    unit_forget_bias: bool = True
 
 
 @dataclass
@@ -65,6 +84,9 @@ class Model:
     dropout: float = limited(0.0, least=0.0, below=1.0)
     recurrent_dropout: float = limited(0.0, least=0.0, below=1.0)
     masking: bool = False
+    pooling: str = limited("last", choices=("last", "max", "mean"))
+    layer_norm: bool = False
+    hidden: int = limited(0, least=0)
 
 
 @dataclass
@@ -72,14 +94,16 @@ class Train:
     """How one configuration is trained."""
 
     backend: str = limited("tensorflow", choices=("tensorflow", "jax"))
-    optimizer: str = limited("adam", choices=("adam", "rmsprop"))
+    optimizer: str = limited("adam", choices=("adam", "rmsprop", "sgd"))
     learning_rate: float = limited(1e-3, above=0.0)
     batch_size: int = limited(128, least=1)
     clipnorm: float | None = limited(None, above=0.0)
+    clipvalue: float | None = limited(None, above=0.0)
+    buckets: int = limited(1, least=1)
     epochs: int = limited(8, least=1)
     keep: str = limited("best", choices=("best", "last"))
     patience: int | None = limited(2, least=1)
-    floor: float = limited(0.0, least=0.0, most=1.0)
+    floor: float | None = None
 
 
 @dataclass
@@ -87,7 +111,7 @@ class Search:
     """The design and the budget, equal for every cell. Trials and replicates are those of each of the separate studies."""
 
     design: str = limited("pool", choices=("pool", "studies"))
-    trials: int = limited(60, least=1)
+    trials: int = limited(60, least=0)
     headline: int = limited(10, least=1)
     replicates: int = limited(5, least=1)
     studies: int = limited(5, least=1)
@@ -135,6 +159,7 @@ class Config:
     cells: list[str] = MISSING
     recipes: list[str] = field(default_factory=list)
     task: Task = field(default_factory=Task)
+    data: Columns = field(default_factory=Columns)
     cell: Cell = field(default_factory=Cell)
     model: Model = field(default_factory=Model)
     train: Train = field(default_factory=Train)
@@ -204,7 +229,7 @@ def check_config(config: Config) -> Config:
             raise FairsweepError(f"{wrong}.")
     for key, parameter in parameters(config).items():
         check_parameter(key, parameter)
-    if config.search.headline > config.search.trials:
+    if config.search.headline > config.search.trials > 0:
         raise FairsweepError(
             f"search.headline={config.search.headline}: must be at most search.trials={config.search.trials}. "
             "Lower the headline budget or raise the trials."
@@ -218,6 +243,10 @@ def check_design(config: Config, installed: bool = True) -> None:
     `installed` also asks whether the sampler's package is there, which a command that samples nothing need not know.
     """
     search = config.search
+    if not search.trials:
+        if not config.recipes:
+            raise FairsweepError(f"search.trials=0: study {config.name} has no search and no recipes, so there is nothing to train. Give it recipes.")
+        return
     remedy = _pool_rule(search) if search.design == "pool" else _studies_rule(search)
     if remedy:
         raise FairsweepError(remedy)
