@@ -68,7 +68,7 @@ class Columns:
 class Cell:
     """What is compared: conf/cell/ARM.yaml. `arm` is the name of that file, set when the config is composed."""
 
-    type: str = limited(MISSING, choices=("rnn", "gru", "lstm", "bi_rnn", "bi_gru", "bi_lstm"))
+    type: str = MISSING
     arm: str = ""
     reset_after: bool = True
     unit_forget_bias: bool = True
@@ -82,6 +82,7 @@ class Model:
     embedding: int = limited(32, least=1)
     layers: int = limited(1, least=1)
     dropout: float = limited(0.0, least=0.0, below=1.0)
+    input_dropout: float = limited(0.0, least=0.0, below=1.0)
     recurrent_dropout: float = limited(0.0, least=0.0, below=1.0)
     masking: bool = False
     pooling: str = limited("last", choices=("last", "max", "mean"))
