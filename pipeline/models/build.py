@@ -60,7 +60,7 @@ def build_model(config: Config, form: Form) -> Any:
         )(states)
         if model.layer_norm:
             states = keras.layers.LayerNormalization(name=f"norm_{layer}")(states)
-        if model.dropout:
+        if model.dropout and not model.hidden:
             states = keras.layers.Dropout(model.dropout, seed=next(seeds), name=f"dropout_{layer}")(states)
     if form.kind != "steps":
         states = _pooled(states, model.pooling, real)
