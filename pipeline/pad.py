@@ -12,7 +12,7 @@ def main(config: Config) -> None:
     """Reads the archive and writes both folders."""
     started = time.perf_counter()
     folder = Path("data") / config.name
-    corpus = sources.read(config.task, config.data, sources.archive_in(config.task, folder / "archive"))
+    corpus = sources.read(config.task, sources.archive_in(config.task, folder / "archive"), config.data)
     meta = arrays.write(corpus, config.task, folder / "arrays", folder / "sealed")
     form = meta["form"]
     for part in ("train", "test"):

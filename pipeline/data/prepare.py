@@ -37,7 +37,7 @@ def _made(config: Config) -> Path:
     with FileLock(folder / "lock"):
         if not (folder / "arrays" / "meta.json").is_file():
             print(f"making the arrays of task {config.task.name} in {folder}", flush=True)
-            archive = sources.fetch(config.task, config.data, folder / "archive")
-            source = sources.read(config.task, config.data, archive)
+            archive = sources.fetch(config.task, folder / "archive", config.data)
+            source = sources.read(config.task, archive, config.data)
             arrays.write(source, config.task, folder / "arrays", folder / "sealed")
     return folder

@@ -60,7 +60,7 @@ class Corpus:
     form: Form = field(default_factory=Form)
 
 
-def fetch(task: Task, columns: Columns, folder: Path) -> Path:
+def fetch(task: Task, folder: Path, columns: Columns | None = None) -> Path:
     """Puts the task's archive into `folder`, checked, whole or not at all.
 
     A user's own file is copied, and a source that comes with a package leaves the package's version there. For reviews:
@@ -76,8 +76,8 @@ def fetch(task: Task, columns: Columns, folder: Path) -> Path:
     """
     target = _target(task, folder)
     if task.source == "csv":
-        csv_file.check(columns)
-        csv_file.copy(columns, folder)
+        csv_file.check(columns or Columns())
+        csv_file.copy(columns or Columns(), folder)
         return target
     if task.archive is None and task.source != "generated" and _has_checksum(target, task.checksum):
         return target
@@ -114,7 +114,7 @@ def _target(task: Task, folder: Path) -> Path:
     return folder / _FILES.get(task.source, "package.txt")
 
 
-def read(task: Task, columns: Columns, archive: Path) -> Corpus | Sequences:
+def read(task: Task, archive: Path, columns: Columns | None = None) -> Corpus | Sequences:
     """All labelled examples of an archive that `fetch` has put there.
 
     Raises:
@@ -125,7 +125,7 @@ def read(task: Task, columns: Columns, archive: Path) -> Corpus | Sequences:
     if task.source == "chorales":
         return chorales.read(archive, task)
     if task.source == "csv":
-        return csv_file.read(archive.parent, columns, task)
+        return csv_file.read(archive.parent, columns or Columns(), task)
     if task.source == "imdb_npz":
         parts = keras_npz.load(archive)
         train, test = (Reviews([" ".join(map(str, row)) for row in rows], labels, None) for rows, labels in parts)
