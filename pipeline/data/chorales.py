@@ -81,7 +81,7 @@ def extract(path: Path) -> None:
 def read(path: Path, task: Task) -> Sequences:
     """The chorales of a file that `extract` has written, a row each; whole tunes, a fifth of the chorales, are the test.
 
-    The pitches that the training part has are the features and the outputs; others of the test are left out.
+    The pitches that the training part has are the features and the outputs; others of the test are left out. Groups are tunes.
 
     Returns:
         Inputs <float32>[rows, task.length, pitches] of 0 and 1, the first step silent and step t what sounds at t - 1; labels
@@ -104,12 +104,11 @@ def read(path: Path, task: Task) -> Sequences:
         causal=True,
         unit="nats a step",
         example="chorale",
-        group="",
+        group="tune",
         classes=[_pitch_name(int(pitch)) for pitch in pitches],
         baselines=["trivial", "linear"],
     )
-    train, held = ([roll[:, pitches] for roll, own in zip(rolls, part, strict=True) if own] for part in (~test, test))
-    return Sequences(form, _padded(train, task.length), _padded(held, task.length))
+    return Sequences(form, *(_part(rolls, tunes, part, pitches, task.length) for part in (~test, test)))
 
 
 def _titles() -> dict[str, str]:
@@ -180,14 +179,18 @@ def _rolls(
     return [roll[start : min(end, start + length)] for start, end in pairwise(chorales)]
 
 
-def _padded(rolls: Sequence[NDArray[np.bool_]], length: int) -> Examples:
-    shape = (len(rolls), length, rolls[0].shape[1])
+def _part(
+    rolls: Sequence[NDArray[np.bool_]], tunes: NDArray[np.integer], part: NDArray[np.bool_], pitches: NDArray[np.integer], length: int
+) -> Examples:
+    """The chorales of one part, grouped by tune: those of one tune are alike."""
+    rows = np.flatnonzero(part)
+    shape = (len(rows), length, len(pitches))
     inputs, labels = np.full(shape, PAD, np.float32), np.full(shape, NO_LABEL, np.uint8)
-    for row, roll in enumerate(rolls):
+    for row, roll in enumerate(rolls[chorale][:, pitches] for chorale in rows):
         labels[row, : len(roll)] = roll
         inputs[row, 0] = 0
         inputs[row, 1 : len(roll)] = roll[:-1]
-    return Examples(inputs, labels)
+    return Examples(inputs, labels, [str(tune) for tune in tunes[rows]])
 
 
 def _pitch_name(pitch: int) -> str:

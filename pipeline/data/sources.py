@@ -137,7 +137,7 @@ def read(task: Task, archive: Path, columns: Columns | None = None) -> Corpus | 
 
 def _co2(task: Task) -> Sequences:
     values, times = series.co2()
-    return series.windows(values, times, task, unit="ppm", period=52)
+    return series.windows(values, times, task, unit="ppm", period=series.YEAR)
 
 
 # Sources that need nothing but the task: a line each.

@@ -43,7 +43,7 @@ def build_model(config: Config, form: Form) -> Any:
     check_model(config, form)
     # Explicit names and seeds: both else depend on what this process built before.
     seeds = _seeds(config.seed, 2 + 4 * config.model.layers)
-    more_seeds = _seeds([config.seed, 1], 3 * config.model.layers + 2)
+    more_seeds = _seeds(config.seed, 3 * config.model.layers + 2, 1)
     inputs, states, real = _read(config, form, seeds)
     model = config.model
     for layer in range(model.layers):
@@ -74,8 +74,8 @@ def build_model(config: Config, form: Form) -> Any:
     return keras.Model(inputs, outputs, name=config.cell.type)
 
 
-def _seeds(seed: Any, count: int) -> Iterator[int]:
-    return (int(word) >> 1 for word in np.random.SeedSequence(seed).generate_state(count))
+def _seeds(seed: int, count: int, *spawned: int) -> Iterator[int]:
+    return (int(word) >> 1 for word in np.random.SeedSequence(seed, spawn_key=spawned).generate_state(count))
 
 
 def _read(config: Config, form: Form, seeds: Iterator[int]) -> tuple[Any, Any, Any]:

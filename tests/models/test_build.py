@@ -211,7 +211,7 @@ def test_pooling_is_over_the_steps() -> None:
 
     tokens = np.random.default_rng(0).integers(1, VOCABULARY, (6, LENGTH)).astype(np.int32)
     models = {pooling: build_model(config("gru", pooling=pooling)) for pooling in ("last", "max", "mean")}
-    every = keras.Model(models["max"].inputs, models["max"].get_layer("gru_0").output)
+    every = keras.Model(models["max"].input, models["max"].get_layer("gru_0").output)
     states = np.asarray(every(tokens))
     head = models["max"].get_layer("logit")
     pooled = {"last": states[:, -1], "max": states.max(axis=1), "mean": states.mean(axis=1)}
