@@ -65,10 +65,10 @@ def _fits(config: Config, folder: Path) -> dict[str, Fit]:
 
 
 def _texts(config: Config, folder: Path, data: arrays.Data) -> dict[str, Fit]:
-    validation = arrays.validation_mask(folder, config.split_seed)
+    rows, validation = arrays.split(folder, config.task, config.split_seed)
     whole, whole_test = arrays.load_whole(folder)
     tokens = [arrays.without_padding(part) for part in (data.train_inputs, data.validation_inputs, data.test_inputs)]
-    texts = [whole.where(~validation), whole.where(validation), whole_test]
+    texts = [whole.where(rows), whole.where(validation), whole_test]
     return {
         kind: (linear.fit_all, (train, data.train_labels, judged, data.validation_labels, test, data.form.outputs))
         for kind, (train, judged, test) in zip(TEXT, (tokens, texts), strict=True)

@@ -24,7 +24,7 @@ PERIOD = 52
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 # How many of the last steps, this one among them, a label of a step is predicted from, and C there.
-LAGS = (1, 2, 4, 8)
+LAGS = (1, 2, 4, 9)
 STEP_STRENGTHS = (0.1, 1.0)
 # Steps that are fitted at most, drawn from all: the 65,536 of tagging would take minutes, these take half of one.
 FITTED_STEPS = 24_000
