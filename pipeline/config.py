@@ -251,7 +251,9 @@ def check_design(config: Config, installed: bool = True) -> None:
     search = config.search
     if not search.trials:
         if not config.recipes:
-            raise FairsweepError(f"search.trials=0: study {config.name} has no search and no recipes, so there is nothing to train. Give it recipes.")
+            raise FairsweepError(
+                f"search.trials=0: study {config.name} has no search and no recipes, so there is nothing to train. Give it recipes."
+            )
         return
     remedy = _pool_rule(search) if search.design == "pool" else _studies_rule(search)
     if remedy:

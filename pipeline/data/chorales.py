@@ -108,7 +108,8 @@ def read(path: Path, task: Task) -> Sequences:
         classes=[_pitch_name(int(pitch)) for pitch in pitches],
         baselines=["trivial", "linear"],
     )
-    return Sequences(form, *(_part(rolls, tunes, part, pitches, task.length) for part in (~test, test)))
+    train, held = (_part(rolls, tunes, part, pitches, task.length) for part in (~test, test))
+    return Sequences(form, train, held)
 
 
 def _titles() -> dict[str, str]:
@@ -180,13 +181,17 @@ def _rolls(
 
 
 def _part(
-    rolls: Sequence[NDArray[np.bool_]], tunes: NDArray[np.integer], part: NDArray[np.bool_], pitches: NDArray[np.integer], length: int
+    rolls: Sequence[NDArray[np.bool_]],
+    tunes: NDArray[np.integer],
+    part: NDArray[np.bool_],
+    pitches: NDArray[np.integer],
+    length: int,
 ) -> Examples:
     """The chorales of one part, grouped by tune: those of one tune are alike."""
     rows = np.flatnonzero(part)
     shape = (len(rows), length, len(pitches))
     inputs, labels = np.full(shape, PAD, np.float32), np.full(shape, NO_LABEL, np.uint8)
-    for row, roll in enumerate(rolls[chorale][:, pitches] for chorale in rows):
+    for row, roll in enumerate(rolls[int(chorale)][:, pitches] for chorale in rows):
         labels[row, : len(roll)] = roll
         inputs[row, 0] = 0
         inputs[row, 1 : len(roll)] = roll[:-1]

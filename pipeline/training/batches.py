@@ -31,10 +31,11 @@ class Buckets:
     @classmethod
     def of(cls, config: Config, form: Form, train_inputs: NDArray[Any]) -> "Buckets":
         """The buckets of a run: `train.buckets` of them, fewer where many rows are equally long."""
-        whole = [train_inputs.shape[1]]
-        shares = np.arange(1, config.train.buckets) / config.train.buckets
-        inner = np.quantile(lengths(train_inputs), shares, method="higher") if len(shares) else []
-        return cls(np.unique([*inner, *whole]).astype(np.int64), form.features is None and config.task.padding == "pre")
+        edges = [train_inputs.shape[1]]
+        if config.train.buckets > 1:
+            shares = np.arange(1, config.train.buckets) / config.train.buckets
+            edges += [int(edge) for edge in np.quantile(lengths(train_inputs), shares, method="higher")]
+        return cls(np.unique(edges).astype(np.int64), form.features is None and config.task.padding == "pre")
 
     def parts(self, inputs: NDArray[Any]) -> list[tuple[int, NDArray[np.int64]]]:
         """(length, rows <int64>[rows of the part]) of each part that has rows."""

@@ -92,7 +92,9 @@ def test_split_seeds_split_differently(study: Path) -> None:
 
 
 @pytest.mark.parametrize(("length", "padding"), [(7, "pre"), (60, "post"), (60, "pre")])
-def test_texts_can_be_cut_to_any_length_later(study: Path, length: int, padding: str, tmp_path: Path, generated_archive: Path) -> None:
+def test_texts_can_be_cut_to_any_length_later(
+    study: Path, length: int, padding: str, tmp_path: Path, generated_archive: Path
+) -> None:
     other = replace(GENERATED, length=length, padding=padding)
     arrays.write(sources.read(other, generated_archive), other, tmp_path / "arrays", tmp_path / "sealed")
     made, cut = (arrays.load(folder / "arrays", other, 0) for folder in (tmp_path, study))

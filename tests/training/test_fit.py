@@ -21,10 +21,10 @@ from pipeline.config import Cell, Config, Model, Task, Train
 from pipeline.data.arrays import Data
 from pipeline.data.form import PAD, Form
 from pipeline.errors import FairsweepError
+from pipeline.evidence.scores import NO_LABEL, rate
 from pipeline.models.cells import CELLS
 from pipeline.search.champion import reproducible
 from pipeline.training import backend
-from pipeline.evidence.scores import NO_LABEL, rate
 from pipeline.training import fit as fitting
 from pipeline.training.batches import Buckets
 from pipeline.training.fit import PREDICTION_BATCH, Epoch, Run, fit, model_bytes, should_stop
