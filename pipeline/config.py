@@ -446,9 +446,9 @@ def task_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
-def printed_numbers(config: Config) -> dict[str, dict[str, dict[str, float]]]:
-    """{recipe: {cell: {loss, METRIC}}} of the running command's recipes that are in print on this study's task."""
-    recipes = {recipe: compose([*task_overrides(), f"recipe={recipe}"]) for recipe in config.recipes}
+def printed_numbers(config: Config, overrides: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """{recipe: {cell: {loss, METRIC}}} of the recipes that are in print on this study's task; `overrides` gave `config`."""
+    recipes = {recipe: compose([*overrides, f"recipe={recipe}"]) for recipe in config.recipes}
     return {name: recipe.printed for name, recipe in recipes.items() if config.task.source in recipe.printed_on}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.config import Config, command, printed_numbers
+from pipeline.config import Config, command, printed_numbers, task_overrides
 
 Printed = Mapping[str, Mapping[str, Mapping[str, float]]]
 
@@ -35,7 +35,7 @@ def evaluate(config: Config, printed: Printed | None = None) -> int:
 @command
 def main(config: Config) -> None:
     """The stage `evaluate`."""
-    runs = evaluate(config, printed_numbers(config))
+    runs = evaluate(config, printed_numbers(config, task_overrides()))
     print(f"Scored {runs} runs: results/{config.name}/scores")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, check_design, command, printed_numbers
+from pipeline.config import Config, check_design, command, printed_numbers, task_overrides
 
 Printed = Mapping[str, Mapping[str, Mapping[str, float]]]
 
@@ -44,7 +44,7 @@ def main(config: Config) -> None:
     from pipeline import tracking
     from pipeline.reporting import words
 
-    found = report(config, printed_numbers(config))
+    found = report(config, printed_numbers(config, task_overrides()))
     print(f"{words.answer(found)}\nresults/{config.name}/report/report.html")
     # Sets the registry's alias; a missing store changes nothing, and without a search there is no champion.
     if found["champion"]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.config import compose
-from pipeline.reporting import page, tables
+from pipeline.config import compose, printed_numbers
+from pipeline.reporting import gate, html, join, page, tables
 from pipeline.reporting.curves import curves
 from pipeline.reporting.metrics import metrics as compute
 from pipeline.reporting.sheets import Table
@@ -64,11 +64,17 @@ def test_the_committed_report_is_that_of_the_committed_metrics(results: tables.R
     folder = ROOT / "results/imdb/report"
     figures = {path.stem: path.read_text() for path in (folder / "plots").iterdir()}
     assert (folder / "report.md").read_text() == page.report(committed, results.study, list(figures))
+    assert (folder / "report.html").read_text() == html.report(committed, results.study, figures)
 
 
-def test_the_committed_study_is_the_one_that_is_configured(monkeypatch: pytest.MonkeyPatch, metrics: dict) -> None:
+def test_the_committed_study_is_the_one_that_is_configured(
+    monkeypatch: pytest.MonkeyPatch, results: tables.Results, metrics: dict
+) -> None:
     monkeypatch.chdir(ROOT)
     config = compose(["study=imdb"])
+    printed = printed_numbers(config, ["study=imdb"])
+    gate.check(results, join.describe(config, results.study["data"], results.study["protocol"], printed))
+    assert printed["article"]["lstm"] == {"loss": 0.4337, "accuracy": 0.839}
     assert list(metrics["arms"]) == config.cells
     assert {arm["trials"] for arm in metrics["arms"].values()} == {config.search.trials}
     assert {arm["replicates"]["n"] for arm in metrics["arms"].values()} == {config.search.replicates}
@@ -80,6 +86,11 @@ def test_the_error_rates_in_the_docs_are_those_of_their_table() -> None:
         rows = [[row["what"], f"{float(row['rate']):.3f}", row["bar"]] for row in csv.DictReader(file)]
     table = page.markdown_table(Table("", ["what", "rate", "bar"], rows))
     assert f"<!-- rates:begin -->\n{table}\n<!-- rates:end -->" in (ROOT / "docs/evidence.md").read_text(encoding="utf-8")
+
+
+def test_what_is_in_print_is_of_its_own_task_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert printed_numbers(compose(["study=smoke"]), ["study=smoke"]) == {}
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "make" in line.split()])

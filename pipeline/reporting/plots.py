@@ -390,12 +390,18 @@ def validation_against_test(results: Results) -> Figure:
         axis.set_xlabel(f"validation {told.axis}")
         axis.set_ylabel(f"test {told.axis}")
     whole.set_title("Each trial that finished")
-    best = float(results.scores.loc[results.scores["kind"] == "trial", "validation"].max())
+    trials = results.scores[results.scores["kind"] == "trial"]
+    best = float(trials["validation"].max())
     reach = NEAR if told.fraction else NEAR_MARGINS * results.study["margin"]
     near.set_title(f"Those within {words.number(reach)} of the best, nearer")
     figure.align_ylabels()
     near.set_xlim(*sorted(map(told.shown, (best - reach, best + reach / 8))))
-    near.set_ylim(*sorted(map(told.shown, (best - reach, max(best, float(baselines["test"].max())) + reach / 8))))
+    if told.fraction:
+        near.set_ylim(best - reach, max(best, float(baselines["test"].max())) + reach / 8)
+    else:
+        # A series goes on after validation: its errors need not be of one size on both parts.
+        tests = _shown(trials.loc[trials["validation"] >= best - reach, "test"], told)
+        near.set_ylim(tests.min() - reach / 8, tests.max() + reach / 8)
     figure.legend(handles=[*handles(results.cells), *whole.get_legend_handles_labels()[0]], loc="outside upper left", ncols=2)
     return figure
 

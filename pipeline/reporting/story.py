@@ -195,7 +195,7 @@ def _scores(metrics: Metrics, study: dict[str, Any]) -> list[Block]:
 def _note(metrics: Metrics) -> str:
     """How the numbers of a table are to be read."""
     told = measure.of(metrics)
-    failed = "the trivial baseline" if "trivial" in metrics["baseline"] else "guessing does"
+    failed = "the trivial baseline does" if "trivial" in metrics["baseline"] else "guessing does"
     what = {"accuracy": "Accuracies are fractions", "f1": "Micro-F1s are fractions", "nll": "Less is better"}
     return f"{what.get(told.metric, f'Errors are in {told.unit}, less is better')}, ± is the sample sd. A failed run scores as {failed}."
 
@@ -234,7 +234,7 @@ def _pairs(metrics: Metrics) -> list[Block]:
         Text(
             f"Better: the first p-value with Holm is at most {metrics['alpha'] / metrics['looks']:g}. Equivalent: the second is. "
             "The intervals are each pair's own, the verdicts are corrected for all pairs. P(A beats B): of one search each, A's pick "
-            "scores higher on test.",
+            f"{measure.of(metrics).leads}.",
             "note",
         ),
     ]
@@ -245,13 +245,14 @@ def _curves(metrics: Metrics) -> list[Block]:
     band = (
         "mean over the studies, with pointwise intervals" if separate else "the median best of n trials, with a simultaneous band"
     )
-    ends = "" if separate else " Where only the dotted lower end goes on, the band is open above: these trials cannot bound it."
+    dotted, open_side = ("lower", "above") if told.fraction else ("upper", "below")
+    ends = f" Where only the dotted {dotted} end goes on, the band is open {open_side}: these trials cannot bound it."
     return [
         Text("What a smaller or a larger search would have found."),
         Plot(
             "tuning_validation",
             f"Best validation {told.name} against the size of the search",
-            f"Validation: {band}.{ends} Dashed: the headline budget.",
+            f"Validation: {band}.{'' if separate else ends} Dashed: the headline budget.",
         ),
         Plot(
             "tuning_test",

@@ -130,7 +130,7 @@ def _recipes_scored(metrics: Metrics) -> str:
         for recipe in runs
     ]
     seeds = counted(next(iter(runs.values()))["n"], "seed")
-    return f"on test {'; '.join(scored)} ({told.quantity}, mean ± sd of {seeds})"
+    return f"on test {'; '.join(scored)} ({told.axis}: mean ± sd of {seeds})"
 
 
 def _winner(metrics: Metrics, size: str) -> str:

@@ -1,10 +1,12 @@
 """The report's sentences say what the numbers say, whichever way they fall."""
 
+from dataclasses import asdict
 from itertools import combinations
 
 import pytest
 
 from pipeline.reporting import caveats, words
+from pipeline.reporting.measure import Measure
 
 REFUSAL = "a verdict was given at 60 trials, and search.looks=1 allows no other."
 
@@ -25,7 +27,7 @@ def study(*pairs, winner=None, leaders=(), cells=("rnn", "gru", "lstm"), **more)
     linear = {"test": 0.5, "ngrams": 2, "C": 1.0}
     fixed = {"headline": 10, "margin": 0.01, "alpha": 0.05, "looks": 1, "design": "pool", "trials": 60, "studies": 1}
     found = {**fixed, "arms": arms, "baseline": {"same_tokens": linear}, "pairs": list(pairs), "winner": winner}
-    return {**found, "leaders": list(leaders), **more}
+    return {**found, "leaders": list(leaders), "measure": asdict(Measure()), **more}
 
 
 @pytest.mark.parametrize(
@@ -156,12 +158,12 @@ def version(value, low, high):
     return {"runs": 5, "crowned": {"rnn": 0.5, "gru": 0.5}, "value": value, "low": low, "high": high}
 
 
-def told_of(question, source="generated", **versions):
+def told_of(question, printed=None, **versions):
     metrics = study(winner="gru" if question == "other" else None)
     metrics["anecdote"] = {"winner": metrics["winner"], "question": question, **versions}
     for arm, least in (("rnn", 0.790), ("gru", 0.800), ("lstm", 0.800)):
         metrics["arms"][arm]["recipe"] = {"min": least, "max": least + 0.015}
-    return words.anecdote_sentences(metrics, {"task": {"source": source}})
+    return words.anecdote_sentences(metrics, {"printed": printed or {}})
 
 
 def test_a_narrow_probability_is_told_and_a_wide_one_only_by_its_ends():
@@ -182,10 +184,12 @@ def test_without_a_winner_the_anecdote_tells_of_a_clear_lead():
     assert "the crowned cell leads by more than 1 point, though the verdict names no winner, with probability 0.20" in told
 
 
-def test_the_numbers_in_print_stand_beside_their_own_task_alone():
+def test_the_numbers_in_print_stand_beside_the_range_of_the_seeds():
     recipe = {"name": "article", **version(0.2, 0.1, 0.3)}
     assert len(told_of("other", recipe=recipe)) == 1
-    printed = told_of("other", source="aclimdb", recipe=recipe)[1]
+    in_print = {"article": {"rnn": {"accuracy": 0.81}, "lstm": {"accuracy": 0.839, "loss": 0.4337}, "gru": {"loss": 0.4834}}}
+    assert len(told_of("other", printed={"other": in_print["article"]}, recipe=recipe)) == 1
+    printed = told_of("other", printed=in_print, recipe=recipe)[1]
     assert "rnn 0.810 (above our 0.7900 to 0.8050)" in printed
     assert "lstm 0.839 (above our 0.8000 to 0.8150); the highest is lstm's." in printed
 
@@ -213,7 +217,7 @@ def test_a_probability_is_never_rounded_to_certainty(value, told):
 
 
 def test_points_have_a_true_minus_and_no_negative_zero():
-    assert [words.points(value) for value in (0.0075132, -0.0164, -0.00001)] == ["0.75", "−1.64", "0.00"]
+    assert [Measure().points(value) for value in (0.0075132, -0.0164, -0.00001)] == ["0.75", "−1.64", "0.00"]
 
 
 def described(**changes):
