@@ -5,6 +5,7 @@ VENV := .venv/bin
 COPY := build/$(STUDY)
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export DVC_NO_ANALYTICS := 1
+export FAIRSWEEP_ROOT := $(CURDIR)
 .PHONY: help run smoke test ui lint
 
 help: ## list the targets

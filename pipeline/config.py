@@ -68,7 +68,7 @@ class Columns:
 class Cell:
     """What is compared: conf/cell/ARM.yaml. `arm` is the name of that file, set when the config is composed."""
 
-    type: str = limited(MISSING, choices=("rnn", "gru", "lstm", "bi_rnn", "bi_gru", "bi_lstm"))
+    type: str = MISSING
     arm: str = ""
     reset_after: bool = True
     unit_forget_bias: bool = True
@@ -82,6 +82,7 @@ class Model:
     embedding: int = limited(32, least=1)
     layers: int = limited(1, least=1)
     dropout: float = limited(0.0, least=0.0, below=1.0)
+    input_dropout: float = limited(0.0, least=0.0, below=1.0)
     recurrent_dropout: float = limited(0.0, least=0.0, below=1.0)
     masking: bool = False
     pooling: str = limited("last", choices=("last", "max", "mean"))
@@ -153,11 +154,16 @@ class Cluster:
 
 @dataclass
 class Config:
-    """A study, whole. `seed` is the study's own; in `train` it is the run's."""
+    """A study, whole. `seed` is the study's own; in `train` it is the run's.
+
+    A recipe may say what is `printed` of it, {cell: {loss, METRIC}} as in print, on the task sources `printed_on`.
+    """
 
     name: str = MISSING
     cells: list[str] = MISSING
     recipes: list[str] = field(default_factory=list)
+    printed: dict[str, dict[str, float]] = field(default_factory=dict)
+    printed_on: list[str] = field(default_factory=list)
     task: Task = field(default_factory=Task)
     data: Columns = field(default_factory=Columns)
     cell: Cell = field(default_factory=Cell)
@@ -436,6 +442,12 @@ def task_overrides() -> list[str]:
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task)
+
+
+def printed_numbers(config: Config) -> dict[str, dict[str, dict[str, float]]]:
+    """{recipe: {cell: {loss, METRIC}}} of the running command's recipes that are in print on this study's task."""
+    recipes = {recipe: compose([*task_overrides(), f"recipe={recipe}"]) for recipe in config.recipes}
+    return {name: recipe.printed for name, recipe in recipes.items() if config.task.source in recipe.printed_on}
 
 
 def replay_overrides(config: Config) -> list[str]:

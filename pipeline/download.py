@@ -11,7 +11,7 @@ from pipeline.data import sources
 def main(config: Config) -> None:
     """Obtains the archive and says where it lies."""
     started = time.perf_counter()
-    archive = sources.fetch(config.task, Path("data") / config.name / "archive")
+    archive = sources.fetch(config.task, Path("data") / config.name / "archive", config.data)
     size, seconds = archive.stat().st_size, time.perf_counter() - started
     print(f"{archive}: {size / 1e6:.1f} MB, {'content verified, ' if config.task.digest else ''}{seconds:.1f} s")
 

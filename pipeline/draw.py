@@ -16,7 +16,7 @@ def main(config: Config) -> None:
     from pipeline.search.space import draw, overrides
 
     check_design(config)
-    pooled = config.search.design == "pool"
+    pooled = config.search.design == "pool" or not config.search.trials
     with (
         replace_folder(Path("runs") / config.name / "draw") as folder,
         (folder / "configurations.csv").open("w", newline="") as file,

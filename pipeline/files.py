@@ -7,6 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def own_file(path: str | Path) -> Path:
+    """A file that the user named: a relative path counts from where make was called, as studies under build/ run elsewhere."""
+    return Path(os.environ.get("FAIRSWEEP_ROOT", "."), path)
+
+
 def _part(path: Path) -> Path:
     """A free name beside `path`, on the same file system so that renaming is one step."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,12 +12,14 @@ def main(config: Config) -> None:
     """Reads the archive and writes both folders."""
     started = time.perf_counter()
     folder = Path("data") / config.name
-    corpus = sources.read(config.task, sources.archive_in(config.task, folder / "archive"))
+    corpus = sources.read(config.task, sources.archive_in(config.task, folder / "archive"), config.data)
     meta = arrays.write(corpus, config.task, folder / "arrays", folder / "sealed")
+    form = meta["form"]
     for part in ("train", "test"):
-        movies = f" on {meta[part]['movies']:,} movies" if meta["by_movie"] else ""
-        print(f"{part}: {meta[part]['rows']:,} reviews{movies}")
-    print(f"{folder / 'arrays'}: {config.task.length} tokens a row, {time.perf_counter() - started:.1f} s")
+        groups = f" of {meta[part]['movies']:,} {form['group'] or 'group'}s" if meta["by_movie"] else ""
+        print(f"{part}: {meta[part]['rows']:,} {form['example']}s{groups}")
+    what = "tokens" if form["features"] is None else f"steps of {form['features']} numbers"
+    print(f"{folder / 'arrays'}: {config.task.length} {what} a row, {time.perf_counter() - started:.1f} s")
 
 
 if __name__ == "__main__":

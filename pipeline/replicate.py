@@ -10,14 +10,16 @@ from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
 
 
-def best_rows(config: Config) -> list[list[str]]:
-    """The overrides of the best configuration of each study of the arm, as `tune` left them."""
+def best_rows(config: Config) -> list[list[str] | None]:
+    """The overrides of the best configuration of each study of the arm, as `tune` left them; None where nothing was searched."""
     import yaml
 
     path = Path("runs") / config.name / "tune" / config.cell.arm / "best.yaml"
     if not path.exists():
         raise FairsweepError(f"{path} is missing. Tune the cell first: dvc repro tune@{config.cell.arm}")
     chosen = {one["study"]: one["overrides"] for one in yaml.safe_load(path.read_text())["studies"]}
+    if not config.search.trials:
+        return [None for _ in config.search.numbers]
     if sorted(chosen) != list(config.search.numbers):
         raise FairsweepError(
             f"{path} has the best of {len(chosen)} studies. Expected {len(config.search.numbers)}. "
@@ -28,6 +30,8 @@ def best_rows(config: Config) -> list[list[str]]:
 
 @command
 def main(config: Config) -> None:
+    from pipeline.data.arrays import checked_meta
+    from pipeline.models.build import check_model
     from pipeline.search import tables
     from pipeline.search.champion import reproducible
     from pipeline.search.stage import complete
@@ -38,9 +42,13 @@ def main(config: Config) -> None:
     rows = best_rows(config)
     data = load_data(config)
     recipes = {recipe: compose([*task_overrides(), f"recipe={recipe}"]) for recipe in config.recipes}
+    for one in (config, *recipes.values()):
+        checked_meta(Path("data") / config.name / "arrays", one.task)
+        check_model(one, data.form)
     jobs = []
     for study, row in enumerate(rows):
-        kinds = {"tuned": (config, row, row)} | {name: (base, [], [f"recipe={name}"]) for name, base in recipes.items()}
+        tuned = {} if row is None else {"tuned": (config, row, row)}
+        kinds = tuned | {name: (base, [], [f"recipe={name}"]) for name, base in recipes.items()}
         for kind, (base, plain, overrides) in kinds.items():
             for number in range(config.search.replicates):
                 own = own_overrides(config, study, kind, number)
@@ -50,13 +58,15 @@ def main(config: Config) -> None:
     with State.open(document) as state, Tracker.open(config, "replicate", data.digest, state) as tracker:
         records = complete("replicate", config, jobs, state, [tracker.log])
         champion = tables.best([record for record in records if record.job.kind == "tuned"])
-        if champion is None:
+        if champion is None and config.search.trials:
             raise FairsweepError(f"every replicate of {config.cell.arm} failed: {records[0].run.reason}")
         target = Path("runs") / config.name / "replicate" / config.cell.arm
         with replace_folder(target) as folder:
             tables.write_runs(folder, "replicates", ["kind", "replicate"], config, records)
-            (folder / "champion.keras").write_bytes(reproducible(champion.run.model or b""))
-        tracker.register(target / "champion.keras", champion)
+            if champion:
+                (folder / "champion.keras").write_bytes(reproducible(champion.run.model or b""))
+        if champion:
+            tracker.register(target / "champion.keras", champion)
 
 
 if __name__ == "__main__":

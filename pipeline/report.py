@@ -1,13 +1,19 @@
 """Turns the scores of a study into verdicts: report.html, report.md, metrics.json, curves.csv, plots; or refuses with a reason."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, check_design, command
+from pipeline.config import Config, check_design, command, printed_numbers
+
+Printed = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
-def report(config: Config) -> dict[str, Any]:
-    """Reads results/STUDY/scores and the record of looks, writes results/STUDY/report, returns what metrics.json holds."""
+def report(config: Config, printed: Printed | None = None) -> dict[str, Any]:
+    """Reads results/STUDY/scores and the record of looks, writes results/STUDY/report, returns what metrics.json holds.
+
+    `printed` is what `config.printed_numbers` says of the study's recipes.
+    """
     from pipeline.files import replace_folder
     from pipeline.reporting import gate, html, looks, page, plots, tables
     from pipeline.reporting.curves import curves
@@ -18,7 +24,7 @@ def report(config: Config) -> dict[str, Any]:
     check_design(config, installed=False)
     target = Path("results") / config.name / "report"
     results = tables.load(target.with_name("scores"))
-    gate.check(results, describe(config, results.study["data"], PROTOCOL))
+    gate.check(results, describe(config, results.study["data"], PROTOCOL, printed))
     seen, refusal = looks.record(target / "looks.csv", results.study)
     drawn = curves(results)
     found = {**metrics(results, refusal), **particulars(results, drawn)}
@@ -38,10 +44,11 @@ def main(config: Config) -> None:
     from pipeline import tracking
     from pipeline.reporting import words
 
-    found = report(config)
+    found = report(config, printed_numbers(config))
     print(f"{words.answer(found)}\nresults/{config.name}/report/report.html")
-    # Sets the registry's alias; a missing store changes nothing.
-    tracking.crown(config.name, found["champion"]["arm"])
+    # Sets the registry's alias; a missing store changes nothing, and without a search there is no champion.
+    if found["champion"]:
+        tracking.crown(config.name, found["champion"]["arm"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""train: one run of any configuration, recorded in MLflow; with -m, a grid of them. It never sees a test label."""
+"""train: one run of any configuration, recorded in MLflow; with -m, a grid of them. It never sees a test label.
+
+Arrays that no stage has made, of another task or another vocabulary, it makes itself, in `.fairsweep/data/`.
+"""
 
 from pipeline.config import Config, command, task_overrides
 from pipeline.errors import FairsweepError
@@ -6,26 +9,36 @@ from pipeline.errors import FairsweepError
 
 @command
 def main(config: Config) -> float:
+    from pipeline.data.prepare import prepared
+    from pipeline.models.build import build_model, check_model
     from pipeline.search.state import Job, Record, now
     from pipeline.tracking import log_one
+    from pipeline.training import backend
     from pipeline.training.fit import Epoch
     from pipeline.training.work import load_data, train
 
     def show(number: int, epoch: Epoch) -> None:
         print(
-            f"epoch {number}/{config.train.epochs}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.4f}, "
-            f"validation loss {epoch.validation_loss:.4f}, validation {epoch.validation:.4f}",
+            f"epoch {number}/{config.train.epochs}: loss {epoch.loss:.4f}, {metric} {sign * epoch.accuracy:.4f}{unit}, "
+            f"validation loss {epoch.validation_loss:.4f}, validation {sign * epoch.validation:.4f}{unit}",
             flush=True,
         )
 
-    data = load_data(config)
+    folder = prepared(config)
+    data = load_data(config, folder)
+    check_model(config, data.form)
+    # Inside, scores are higher better; people read an error as such.
+    metric, unit = data.form.metric, f" {data.form.unit}" if data.form.unit else ""
+    sign = -1 if metric in ("nll", "mae") else 1
+    backend.use(config.train.backend)
+    build_model(config, data.form).summary()
     started = now()
-    run = train(config, on_epoch=show)
+    run = train(config, on_epoch=show, folder=folder)
     log_one(config, data.digest, Record(Job("train", 0, config, task_overrides()), run, 1, "local", started))
     if run.best is None:
         raise FairsweepError(f"{config.cell.arm} failed: {run.reason}")
     print(
-        f"{config.cell.arm}: validation {run.best.validation:.4f} in epoch {run.best_epoch} of {len(run.epochs)}, {run.seconds:.0f} s"
+        f"{config.cell.arm}: validation {sign * run.best.validation:.4f}{unit} in epoch {run.best_epoch} of {len(run.epochs)}, {run.seconds:.0f} s"
     )
     return run.best.validation
 

@@ -1,6 +1,7 @@
 """tune: one arm's trials, each configuration trained once. runs/STUDY/tune/ARM/
 
-In a pool they are those of the drawn table; separate studies ask their samplers for them, one after another.
+In a pool they are those of the drawn table; separate studies ask their samplers for them, one after another. A study without a
+search leaves tables without a row.
 """
 
 import csv
@@ -57,6 +58,7 @@ def studies(config: Config, state: "State", tracker: "Tracker") -> list["Record"
 
 @command
 def main(config: Config) -> None:
+    from pipeline.models.build import check_model
     from pipeline.search import tables
     from pipeline.search.space import distributions
     from pipeline.search.state import State, settings
@@ -64,9 +66,17 @@ def main(config: Config) -> None:
     from pipeline.training.work import load_data
 
     check_design(config)
+    target = Path("runs") / config.name / "tune" / config.cell.arm
+    if not config.search.trials:
+        with replace_folder(target) as folder:
+            tables.write_runs(folder, "trials", ["trial"], config, [])
+            tables.write_best(folder / "best.yaml", [], [])
+        print(f"tune {config.cell.arm}: nothing, as search.trials=0")
+        return
     pooled = config.search.design == "pool"
     table = read_table(config) if pooled else []
     data = load_data(config)
+    check_model(config, data.form)
     document = settings(config, "tune", data.digest)
     # What is searched has no fixed value that a trial could depend on.
     for key in distributions(config):
@@ -75,7 +85,7 @@ def main(config: Config) -> None:
     with State.open(document) as state, Tracker.open(config, "tune", data.digest, state) as tracker:
         records = pool(config, table, state, tracker) if pooled else studies(config, state, tracker)
         winners = tables.winners(config, records)
-        with replace_folder(Path("runs") / config.name / "tune" / config.cell.arm) as folder:
+        with replace_folder(target) as folder:
             tables.write_runs(folder, "trials", ["trial"], config, records)
             tables.write_best(folder / "best.yaml", distributions(config), winners)
 

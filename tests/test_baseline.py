@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,9 @@ import pytest
 from pipeline import baseline
 from pipeline.config import Config, Task
 from pipeline.data import arrays, sources
+from pipeline.data.form import Form
+from pipeline.errors import FairsweepError
+from pipeline.evidence.scores import rate
 from pipeline.models.linear import Candidate, best_of
 
 TASK = Task(name="generated", source="generated", length=40, vocabulary=160)
@@ -55,5 +60,87 @@ def test_a_rerun_gives_the_same_bytes(study: Path) -> None:
 def test_ties_go_to_the_lower_loss_then_the_earlier() -> None:
     logits = np.zeros(1, np.float16)
     rows = [(1, 0.8, 0.5), (2, 0.9, 0.4), (3, 0.9, 0.3), (4, 0.9, 0.3)]
-    candidates = [Candidate(ngrams, 1.0, 1, accuracy, loss, logits, logits) for ngrams, accuracy, loss in rows]
-    assert best_of(candidates).ngrams == 3
+    candidates = [Candidate({"ngrams": ngrams}, accuracy, loss, logits, logits) for ngrams, accuracy, loss in rows]
+    assert best_of(candidates).settings == {"ngrams": 3}
+
+
+def three_classes(study: Path) -> arrays.Data:
+    """The invented reviews with a third class: those that have the most frequent word more than three times."""
+    data = arrays.load(study / "arrays", TASK, 0)
+    common = np.bincount(data.train_inputs[data.train_inputs > 3]).argmax()
+
+    def labels(tokens: np.ndarray, sentiment: np.ndarray) -> np.ndarray:
+        return np.where((tokens == common).sum(axis=1) > 3, 2, sentiment).astype(np.uint8)
+
+    return replace(
+        data,
+        form=Form(kind="classes", outputs=3, length=40, classes=["bad", "good", "common"], baselines=["trivial", *baseline.TEXT]),
+        train_labels=labels(data.train_inputs, data.train_labels),
+        validation_labels=labels(data.validation_inputs, data.validation_labels),
+    )
+
+
+def waves() -> arrays.Data:
+    """Weekly values of a yearly wave, in windows of 60 weeks and 2 to forecast."""
+    values = np.sin(2 * np.pi * np.arange(301) / 52) + np.random.default_rng(0).normal(0, 0.3, 301)
+    windows = np.lib.stride_tricks.sliding_window_view(values, 62).astype(np.float32)
+    inputs, labels = windows[:, :60, None], windows[:, 60:]
+    kinds = ["trivial", "seasonal", "linear"]
+    form = Form(kind="regression", metric="mae", outputs=2, features=1, length=60, ordered=True, baselines=kinds)
+    return arrays.Data(
+        form=form,
+        train_inputs=inputs[:150],
+        train_labels=labels[:150],
+        validation_inputs=inputs[150:200],
+        validation_labels=labels[150:200],
+        test_inputs=inputs[200:],
+        digest="",
+        by_movie=False,
+    )
+
+
+def test_texts_of_three_classes(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = three_classes(study)
+    monkeypatch.setattr(arrays, "load", lambda *_: data)
+    baseline.run(CONFIG, study / "arrays", tmp_path / "baseline")
+    table = pd.read_csv(tmp_path / "baseline" / "baseline.csv", dtype=str, keep_default_na=False)
+    assert list(table.columns[4:]) == ["validation", "validation_loss", "settings", "ngrams", "C", "features"]
+    assert table["kind"].tolist() == ["trivial", "same_tokens", "whole_text"]
+    assert table.loc[0, "settings":].tolist() == ["{}", "", "", ""]
+    assert table["settings"].tolist()[1:] == ["", ""]
+    # A run of up to 3 words is not one of up to 3.0.
+    assert table["ngrams"][1:].isin(["1", "2", "3"]).all()
+    grid = pd.read_csv(tmp_path / "baseline" / "grid.csv")
+    assert grid["kind"].value_counts().to_dict() == {"same_tokens": 12, "whole_text": 12, "trivial": 1}
+    validation, test = (np.load(tmp_path / "baseline" / f"{part}_logits.npy") for part in ("validation", "test"))
+    assert validation.dtype == test.dtype == np.float16
+    assert (validation.shape, test.shape) == ((3, 320, 3), (3, 1000, 3))
+    scores = [rate("accuracy", logits, data.validation_labels).value for logits in validation]
+    assert scores == table["validation"].astype(float).tolist()
+    assert min(scores[1:]) > scores[0] + 0.2
+    # Log probabilities.
+    assert np.all(validation[1:] <= 0)
+
+
+def test_a_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = waves()
+    monkeypatch.setattr(arrays, "load", lambda *_: data)
+    baseline.run(CONFIG, tmp_path, tmp_path / "baseline")
+    table, grid = (pd.read_csv(tmp_path / "baseline" / f"{name}.csv") for name in ("baseline", "grid"))
+    assert list(table.columns) == ["study", "arm", "kind", "state", "validation", "validation_loss", "settings"]
+    assert table["kind"].tolist() == data.form.baselines == pd.read_csv(tmp_path / "baseline" / "timings.csv")["trial"].tolist()
+    assert [list(json.loads(settings)) for settings in table["settings"]] == [[], [], ["alpha"]]
+    assert table["validation"].tolist() == grid.groupby("kind", sort=False)["validation"].max().tolist()
+    assert table["validation"].idxmax() == 2
+    validation, test = (np.load(tmp_path / "baseline" / f"{part}_logits.npy") for part in ("validation", "test"))
+    assert validation.dtype == test.dtype == np.float32
+    assert (validation.shape, test.shape) == ((3, 50, 2), (3, 40, 2))
+    assert np.array_equal(test[1], data.test_inputs[:, 8:10, 0])
+
+
+def test_a_class_without_training_rows_is_named(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = three_classes(study)
+    labels = np.where(data.train_labels == 1, 0, data.train_labels)
+    monkeypatch.setattr(arrays, "load", lambda *_: replace(data, train_labels=labels))
+    with pytest.raises(FairsweepError, match=r"class 'good' has no row in the training part of 1,280"):
+        baseline.run(CONFIG, study / "arrays", tmp_path / "baseline")

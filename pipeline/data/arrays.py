@@ -1,13 +1,14 @@
 """`data/STUDY/arrays/`: everything that training and prediction may see, and `sealed/`: what only `evaluate` may.
 
-Rows are ordered by the sha256 of their words, so a row's place tells nothing, neither the label nor where the archive had it.
+Rows are ordered by the sha256 of their inputs, so a row's place tells nothing, neither the label nor where the archive had it.
+Those of a series stay in time.
 """
 
 import hashlib
 import json
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,30 +17,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Task
+from pipeline.data.form import Examples, Form, Sequences
 from pipeline.data.sources import Corpus, Reviews
-from pipeline.data.splits import validation_rows
+from pipeline.data.splits import ordered_rows, validation_rows
 from pipeline.data.text import PADDING, RANK_OFFSET, build_vocabulary, encode, pad_tokens
 from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
 
-# What a study's arrays must have in common with the task they are loaded for.
-_AGREED = ("name", "length", "vocabulary", "padding")
+# What arrays must have in common with the task they are loaded for. Texts can be cut to any length later.
+_AGREED = {"texts": ("name", "vocabulary"), "numbers": ("name", "length", "features", "horizon", "relative")}
+_TOLD = ("name", "length", "vocabulary", "padding", "source")
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a training may see; tokens are <int32>[rows, length], labels <uint8>[rows]; there are no test labels.
+    """What a training may see; there are no test labels.
+
+    Inputs are token ids <int32>[rows, length], or numbers <float32> or <uint8>[rows, length, features]; labels as `Form.kind` says.
 
     Attributes:
+        form: of the task, its length that of these inputs.
         digest: of every file in the folder.
         by_movie: whether validation and training share no movie; else the source names none and rows were split at random.
     """
 
-    train_tokens: NDArray[np.int32]
-    train_labels: NDArray[np.uint8]
-    validation_tokens: NDArray[np.int32]
-    validation_labels: NDArray[np.uint8]
-    test_tokens: NDArray[np.int32]
+    form: Form
+    train_inputs: NDArray[Any]
+    train_labels: NDArray[Any]
+    validation_inputs: NDArray[Any]
+    validation_labels: NDArray[Any]
+    test_inputs: NDArray[Any]
     digest: str
     by_movie: bool
 
@@ -71,46 +78,69 @@ def without_padding(tokens: NDArray[np.int32]) -> Ids:
     return Ids(tokens[real], _offsets(real.sum(axis=1)))
 
 
-def write(corpus: Corpus, task: Task, arrays: Path, sealed: Path) -> dict[str, Any]:
+def write(source: Corpus | Sequences, task: Task, arrays: Path, sealed: Path) -> dict[str, Any]:
     """Writes both folders, whole or not at all, and returns what `meta.json` says."""
-    vocabulary = _vocabulary(corpus)
     with replace_folder(sealed) as sealed_part, replace_folder(arrays) as part:
-        train, train_order = _write_part(part, "train", corpus.train, vocabulary, task)
-        test, test_order = _write_part(part, "test", corpus.test, vocabulary, task)
-        np.save(part / "train_labels.npy", corpus.train.labels[train_order])
-        np.save(sealed_part / "test_labels.npy", corpus.test.labels[test_order])
-        # The kept words; an encoded source has none to tell.
-        words = [] if corpus.encoded else list(vocabulary)[: task.vocabulary - RANK_OFFSET - 1]
-        (part / "vocabulary.json").write_text(json.dumps(words, ensure_ascii=False, indent=0) + "\n", "utf-8")
-        meta = {key: getattr(task, key) for key in (*_AGREED, "source")}
-        meta |= {"train": train, "test": test, "by_movie": corpus.train.movies is not None, "digest": _digest(part)}
+        told = _write_texts if isinstance(source, Corpus) else _write_numbers
+        meta = told(part, sealed_part, source, task)  # type: ignore[arg-type]
         (part / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", "utf-8")
     return meta
 
 
 def load(folder: Path, task: Task, split_seed: int) -> Data:
-    """The arrays of a task, the training rows split by movie into training and validation.
+    """The arrays of a task, the training rows split into training and validation, of the training rows `task.train_fraction`.
+
+    Texts are cut and padded as `task` says, whatever length the folder was made with.
 
     Raises:
         FairsweepError: no such folder, or one that was made for another task.
     """
-    meta = _checked_meta(folder, task)
-    tokens, labels = np.load(folder / "train_tokens.npy"), np.load(folder / "train_labels.npy")
-    validation = validation_mask(folder, split_seed)
+    meta = checked_meta(folder, task)
+    labels = np.load(folder / "train_labels.npy")
+    train, validation = split(folder, task, split_seed)
+    inputs, test = (_inputs(folder, part, meta, task) for part in ("train", "test"))
     return Data(
-        train_tokens=tokens[~validation],
-        train_labels=labels[~validation],
-        validation_tokens=tokens[validation],
+        form=replace(Form(**meta["form"]), length=inputs.shape[1]),
+        train_inputs=inputs[train],
+        train_labels=labels[train],
+        validation_inputs=inputs[validation],
         validation_labels=labels[validation],
-        test_tokens=np.load(folder / "test_tokens.npy"),
+        test_inputs=test,
         digest=meta["digest"],
         by_movie=meta["by_movie"],
     )
 
 
-def validation_mask(folder: Path, split_seed: int) -> NDArray[np.bool_]:
-    """<bool>[official training rows], true where `load` takes a row for validation."""
-    return validation_rows(np.load(folder / "train_labels.npy"), np.load(folder / "train_movies.npy"), split_seed)
+def split(folder: Path, task: Task, split_seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(training, validation), each <bool>[official training rows]: which rows `load` takes for what.
+
+    The fraction is drawn from the split's seed, so that a smaller one is a part of a larger one.
+    """
+    form = Form(**checked_meta(folder, task)["form"])
+    labels, movies = np.load(folder / "train_labels.npy"), np.load(folder / "train_movies.npy")
+    if form.ordered:
+        train, validation = ordered_rows(len(labels), task.length + task.horizon, split_seed)
+    else:
+        classes = labels if labels.ndim == 1 else np.zeros(len(labels), np.uint8)
+        validation = validation_rows(classes, movies, split_seed)
+        train = ~validation
+    rows = np.flatnonzero(train)
+    kept = np.random.default_rng([split_seed, 1]).permutation(rows)[: round(task.train_fraction * len(rows))]
+    if not len(kept):
+        raise FairsweepError(f"task.train_fraction={task.train_fraction}: leaves no row of {len(rows):,} to train on.")
+    chosen = np.zeros(len(train), bool)
+    chosen[kept] = True
+    return chosen, validation
+
+
+def _inputs(folder: Path, part: str, meta: dict[str, Any], task: Task) -> NDArray[Any]:
+    """The inputs of `train` or `test`, texts as long as `task` wants them."""
+    if meta["form"]["features"] is not None:
+        return np.load(folder / f"{part}_inputs.npy")
+    if (meta["length"], meta["padding"]) == (task.length, task.padding):
+        return np.load(folder / f"{part}_tokens.npy")
+    ids = Ids(np.load(folder / f"{part}_ids.npy"), np.load(folder / f"{part}_offsets.npy"))
+    return _tokens(ids, task)
 
 
 def load_whole(folder: Path) -> tuple[Ids, Ids]:
@@ -143,12 +173,16 @@ def _order(reviews: Reviews) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Which review stands in each row, and the rows' movies, numbered as they appear; a number a row when there are none."""
     movies: Sequence[str] = reviews.movies or [""] * len(reviews.texts)
     keys = [(hashlib.sha256(text.encode()).digest(), movie) for text, movie in zip(reviews.texts, movies, strict=True)]
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    if reviews.movies is None:
-        return np.array(order), np.arange(len(order), dtype=np.int32)
+    order = np.array(sorted(range(len(keys)), key=keys.__getitem__))
+    return order, _numbered(reviews.movies, order)
+
+
+def _numbered(groups: Sequence[str] | None, order: NDArray[np.integer]) -> NDArray[np.int32]:
+    """The groups of the rows in `order`, numbered as they appear; a number a row when there are none."""
+    if groups is None:
+        return np.arange(len(order), dtype=np.int32)
     numbers: dict[str, int] = {}
-    anonymous = [numbers.setdefault(movies[review], len(numbers)) for review in order]
-    return np.array(order), np.array(anonymous, np.int32)
+    return np.array([numbers.setdefault(groups[row], len(numbers)) for row in order], np.int32)
 
 
 def _encode(texts: Sequence[str], order: NDArray[np.int64], vocabulary: Mapping[str, int], size: int) -> Ids:
@@ -167,6 +201,36 @@ def _offsets(lengths: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
 def _tokens(ids: Ids, task: Task) -> NDArray[np.int32]:
     rows = [ids.ids[start:end] for start, end in zip(ids.offsets, ids.offsets[1:], strict=False)]
     return pad_tokens(rows, task.length, task.padding)
+
+
+def _write_texts(part: Path, sealed: Path, corpus: Corpus, task: Task) -> dict[str, Any]:
+    vocabulary = _vocabulary(corpus)
+    train, train_order = _write_part(part, "train", corpus.train, vocabulary, task)
+    test, test_order = _write_part(part, "test", corpus.test, vocabulary, task)
+    np.save(part / "train_labels.npy", corpus.train.labels[train_order])
+    np.save(sealed / "test_labels.npy", corpus.test.labels[test_order])
+    # The kept words; an encoded source has none to tell.
+    words = [] if corpus.encoded else list(vocabulary)[: task.vocabulary - RANK_OFFSET - 1]
+    (part / "vocabulary.json").write_text(json.dumps(words, ensure_ascii=False, indent=0) + "\n", "utf-8")
+    meta = {key: getattr(task, key) for key in _TOLD}
+    meta |= {"train": train, "test": test, "by_movie": corpus.train.movies is not None, "digest": _digest(part)}
+    return {**meta, "form": asdict(replace(corpus.form, length=task.length))}
+
+
+def _write_numbers(part: Path, sealed: Path, source: Sequences, task: Task) -> dict[str, Any]:
+    form, counts = source.form, {}
+    for name, examples, labels in (("train", source.train, part), ("test", source.test, sealed)):
+        keys = [hashlib.sha256(row.tobytes()).digest() for row in examples.inputs]
+        order = np.arange(len(keys)) if form.ordered else np.array(sorted(range(len(keys)), key=keys.__getitem__))
+        np.save(part / f"{name}_inputs.npy", examples.inputs[order])
+        np.save(part / f"{name}_movies.npy", _numbered(examples.groups, order))
+        np.save(labels / f"{name}_labels.npy", examples.labels[order])
+        counts[name] = {"rows": len(order), "movies": len(set(examples.groups)) if examples.groups else None}
+        if name == "test":
+            for extra, values in source.extras.items():
+                np.save(part / f"test_{extra}.npy", values[order])
+    meta = {key: getattr(task, key) for key in ("name", "length", "features", "horizon", "relative", "source")}
+    return {**meta, **counts, "by_movie": source.train.groups is not None, "digest": _digest(part), "form": asdict(form)}
 
 
 def _write_part(
@@ -190,7 +254,12 @@ def _digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _checked_meta(folder: Path, task: Task) -> dict[str, Any]:
+def checked_meta(folder: Path, task: Task) -> dict[str, Any]:
+    """meta.json of `folder`.
+
+    Raises:
+        FairsweepError: there is none, or it is of another task.
+    """
     path, study = folder / "meta.json", folder.parent.name
     if not path.is_file():
         raise FairsweepError(
@@ -198,7 +267,7 @@ def _checked_meta(folder: Path, task: Task) -> dict[str, Any]:
             f"`python -m pipeline.pad study={study}`."
         )
     meta: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    for key in _AGREED:
+    for key in _AGREED["texts" if meta["form"]["features"] is None else "numbers"]:
         if meta[key] != getattr(task, key):
             raise FairsweepError(
                 f"{folder} was made with task.{key}={meta[key]}, and this run has task.{key}={getattr(task, key)}. "

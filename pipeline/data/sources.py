@@ -1,9 +1,10 @@
-"""Where reviews come from: obtaining an archive, checking it, reading it."""
+"""Where a task's examples come from: obtaining an archive, checking it, reading it."""
 
 import hashlib
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,35 @@ import requests
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.config import Task
-from pipeline.data import aclimdb, generated, keras_npz
+from pipeline.config import Columns, Task
+from pipeline.data import aclimdb, chorales, csv_file, digits, generated, keras_npz, series, tagging
+from pipeline.data.form import Form, Sequences
 from pipeline.data.text import tokenize
 from pipeline.errors import FairsweepError
-from pipeline.files import replace_file
+from pipeline.files import own_file, replace_file
 
 # Seconds without an answer, and without the next byte, after which a download is given up.
 _TIMEOUT = (5, 30)
-_FILES = {"aclimdb": "reviews.tar.gz", "generated": "reviews.tar.gz", "imdb_npz": "imdb.npz"}
+_FILES = {
+    "aclimdb": "reviews.tar.gz",
+    "generated": "reviews.tar.gz",
+    "imdb_npz": "imdb.npz",
+    "chorales": "chorales.npz",
+    "csv": "data.csv",
+}
+# These come with a package, of which the archive names the version, or are drawn by it.
+_PACKAGES = {"digits": "scikit-learn", "co2": "statsmodels", "tagging": "numpy"}
 _LOCAL_COPY = {"aclimdb": ("IMDB_ARCHIVE", "/path/aclImdb_v1.tar.gz"), "imdb_npz": ("IMDB_NPZ", "/path/imdb.npz")}
 
 
 @dataclass(frozen=True)
 class Reviews:
-    """Labelled reviews. All of the fields have one entry a review.
+    """Labelled reviews, or other texts. All of the fields have one entry a review.
 
     Attributes:
         texts: the review's words, joined by one space: what its row is ordered by, and a fifth of the memory of lists.
-        labels: <uint8>[reviews], 1 for positive.
-        movies: what each review is about, or None when the source does not say.
+        labels: <uint8>[reviews], 1 for positive; of more than two classes their numbers.
+        movies: what each review is about, what its group is, or None when the source does not say.
     """
 
     texts: list[str]
@@ -42,16 +52,18 @@ class Reviews:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A source, read. `encoded`: the "words" are the numbers of ranks the source has fixed, so no vocabulary is counted."""
+    """A source of texts, read. `encoded`: the "words" are the numbers of ranks the source has fixed, so no vocabulary is counted."""
 
     train: Reviews
     test: Reviews
     encoded: bool = False
+    form: Form = field(default_factory=Form)
 
 
-def fetch(task: Task, folder: Path) -> Path:
+def fetch(task: Task, folder: Path, columns: Columns | None = None) -> Path:
     """Puts the task's archive into `folder`, checked, whole or not at all.
 
+    A user's own file is copied, and a source that comes with a package leaves the package's version there. For reviews:
     It comes from the local copy `task.archive`, or is generated, or is downloaded from `task.url` (three retries when an answer
     breaks off; none when there is no connection, so that working offline fails in seconds). Every one of them must have the
     content digest `task.digest`, where that is set.
@@ -62,7 +74,11 @@ def fetch(task: Task, folder: Path) -> Path:
     Raises:
         FairsweepError: no such copy, no connection, or another content than expected.
     """
-    target = folder / _FILES[task.source]
+    target = _target(task, folder)
+    if task.source == "csv":
+        csv_file.check(columns or Columns())
+        csv_file.copy(columns or Columns(), folder)
+        return target
     if task.archive is None and task.source != "generated" and _has_checksum(target, task.checksum):
         return target
     with replace_file(target) as part:
@@ -70,6 +86,11 @@ def fetch(task: Task, folder: Path) -> Path:
             _copy(Path(task.archive), part)
         elif task.source == "generated":
             generated.generate(part)
+        elif task.source == "chorales":
+            chorales.extract(part)
+        elif task.source in _PACKAGES:
+            package = _PACKAGES[task.source]
+            part.write_text(f"{package} {version(package)}\n")
         else:
             _download(task, part)
         if task.digest is not None:
@@ -83,18 +104,28 @@ def archive_in(task: Task, folder: Path) -> Path:
     Raises:
         FairsweepError: it has not.
     """
-    archive = folder / _FILES[task.source]
+    archive = _target(task, folder)
     if not archive.is_file():
         raise FairsweepError(f"There is no {archive}. First run `python -m pipeline.download` with the same study and overrides.")
     return archive
 
 
-def read(task: Task, archive: Path) -> Corpus:
-    """All labelled reviews of an archive that `fetch` has put there.
+def _target(task: Task, folder: Path) -> Path:
+    return folder / _FILES.get(task.source, "package.txt")
+
+
+def read(task: Task, archive: Path, columns: Columns | None = None) -> Corpus | Sequences:
+    """All labelled examples of an archive that `fetch` has put there.
 
     Raises:
         FairsweepError: the archive is not what `task.source` says.
     """
+    if task.source in _READERS:
+        return _READERS[task.source](task)
+    if task.source == "chorales":
+        return chorales.read(archive, task)
+    if task.source == "csv":
+        return csv_file.read(archive.parent, columns or Columns(), task)
     if task.source == "imdb_npz":
         parts = keras_npz.load(archive)
         train, test = (Reviews([" ".join(map(str, row)) for row in rows], labels, None) for rows, labels in parts)
@@ -104,6 +135,15 @@ def read(task: Task, archive: Path) -> Corpus:
     return Corpus(train, test)
 
 
+def _co2(task: Task) -> Sequences:
+    values, times = series.co2()
+    return series.windows(values, times, task, unit="ppm", period=series.YEAR)
+
+
+# Sources that need nothing but the task: a line each.
+_READERS: dict[str, Callable[[Task], Corpus | Sequences]] = {"digits": digits.read, "co2": _co2, "tagging": tagging.read}
+
+
 def _words_of(reviews: list[aclimdb.Review]) -> Reviews:
     texts = [" ".join(tokenize(review.text)) for review in reviews]
     labels = np.array([review.label for review in reviews], np.uint8)
@@ -111,6 +151,7 @@ def _words_of(reviews: list[aclimdb.Review]) -> Reviews:
 
 
 def _copy(source: Path, target: Path) -> None:
+    source = own_file(source)
     if not source.is_file():
         raise FairsweepError(f"task.archive names {source}, and there is no such file. Give the path of a local copy.")
     shutil.copyfile(source, target)

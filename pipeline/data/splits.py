@@ -1,4 +1,4 @@
-"""Which training rows judge the choices: a validation part that shares no movie with the rest."""
+"""Which training rows judge the choices: a validation part that shares no movie, and in a series no value, with the rest."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,3 +61,35 @@ def _fill(
             if not missing.any():
                 break
     return chosen, missing
+
+
+def ordered_rows(rows: int, reach: int, seed: int, fraction: float = 0.2) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Marks training and validation rows of a series: one stretch of rows validates, and its neighbours are left out.
+
+    Rows follow one another in time, and rows i and j share values where |i - j| < reach. The validation part is one of
+    1 / `fraction` stretches of equal length: the last for seed 0, the one before for seed 1, round about.
+
+    Args:
+        rows: how many there are.
+        reach: values of the series that a row spans, inputs and labels together.
+        seed: which stretch validates.
+        fraction: of the rows, one over a whole number above 1.
+
+    Returns:
+        Training <bool>[rows], the rows that share no value with any validation row, and validation <bool>[rows].
+
+    Raises:
+        ValueError: `fraction` is out of range, or so few rows leave either part empty.
+    """
+    parts = round(1 / fraction) if 0 < fraction < 1 else 0
+    if parts < 2 or not np.isclose(parts * fraction, 1):
+        raise ValueError(f"fraction must be one over a whole number above 1, not {fraction}")
+    edges = np.rint(np.linspace(0, rows, parts + 1)).astype(int)
+    place = parts - 1 - seed % parts
+    start, end = edges[place], edges[place + 1]
+    row = np.arange(rows)
+    validation = (row >= start) & (row < end)
+    training = (row <= start - reach) | (row >= end - 1 + reach)
+    if not validation.any() or not training.any():
+        raise ValueError(f"{rows} rows of reach {reach} leave a part empty: there must be more rows, or shorter ones")
+    return training, validation

@@ -101,26 +101,28 @@ def mean_curve(scores: Floats, budgets: Integers) -> Curve:
     return Curve(np.asarray(budgets, float), values, *_open(len(budgets)))
 
 
-def median_curve(scores: Floats, budgets: Integers, alpha: float = 0.05) -> Curve:
+def median_curve(scores: Floats, budgets: Integers, alpha: float = 0.05, limits: tuple[float, float] = (0.0, 1.0)) -> Curve:
     """Median best of n independent trials, with a band that holds at all n at once (Lourie et al. 2024), coverage >= 1 - alpha.
 
     From some N/9 trials on the upper limit is open (nan): no N trials bound the best of so many without a model of the tail.
     Up to 200 trials the band's `method` is ld_equal_tailed, exact but for ties; above, dkw, which is wider.
 
     Args:
-        scores: float [N], validation in [0, 1], a failed trial as the trivial baseline.
+        scores: float [N], validation, a failed trial as the trivial baseline.
         budgets: [G], at least 1.
         alpha: error rate of the whole band.
+        limits: the least and the most that a score can be, which may be infinite.
     """
     method = EXACT if len(scores) <= MOST_EXACT else WIDE
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Duplicates detected", RuntimeWarning)  # see Ties above
         bands = EmpiricalDistribution.confidence_bands(
-            _numbers(scores), 1 - alpha, a=0.0, b=1.0, generator=_generator(len(scores)), method=method, n_jobs=1
+            _numbers(scores), 1 - alpha, a=limits[0], b=limits[1], generator=_generator(len(scores)), method=method, n_jobs=1
         )
     # The upper band of the distribution function is the lower band of its quantiles.
     high, value, low = (band.quantile_tuning_curve(np.asarray(budgets), q=0.5) for band in bands)
-    return Curve(np.asarray(budgets, float), value, np.where(low > 0, low, np.nan), np.where(high < 1, high, np.nan), method)
+    low, high = np.where(low > limits[0], low, np.nan), np.where(high < limits[1], high, np.nan)
+    return Curve(np.asarray(budgets, float), value, low, high, method)
 
 
 def picked_curve(trials: Pool, alpha: float = 0.05) -> Curve:

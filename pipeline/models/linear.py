@@ -1,7 +1,8 @@
-"""The linear anchor: TF-IDF over runs of tokens, and a logistic regression."""
+"""The linear anchor of texts: TF-IDF over runs of tokens, and a logistic regression a class."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from pipeline.data.arrays import Ids
 from pipeline.data.text import RANK_OFFSET
+from pipeline.evidence.scores import rate
 
 NGRAMS = (1, 2, 3)
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)
@@ -23,48 +25,68 @@ class Candidate:
     """One setting, fitted.
 
     Attributes:
-        ngrams: the longest run of words; shorter ones count too.
-        C: scikit-learn's inverse strength of the L2 penalty.
-        features: number of runs of words with a weight.
-        validation: accuracy of `validation_logits`, a fraction.
-        validation_loss: their mean log loss.
-        validation_logits: <float16>[validation rows].
-        test_logits: <float16>[test rows].
+        settings: what was chosen among, as it goes into a table. Of texts: `ngrams`, the longest run of words (shorter ones count
+            too), `C`, scikit-learn's inverse strength of the L2 penalty, and `features`, the number of runs with a weight.
+        validation: the score of `validation_logits`, higher better: accuracy or micro-F1 as a fraction, errors negated.
+        validation_loss: as `evidence.scores.rate` gives it.
+        validation_logits: <float16>[validation rows, ...], or standardised numbers <float32>[validation rows, outputs].
+        test_logits: the same of the test rows.
     """
 
-    ngrams: int
-    C: float
-    features: int
+    settings: dict[str, Any]
     validation: float
     validation_loss: float
-    validation_logits: NDArray[np.float16]
-    test_logits: NDArray[np.float16]
+    validation_logits: NDArray[np.floating]
+    test_logits: NDArray[np.floating]
 
 
 def fit_all(
-    train: Ids, train_labels: NDArray[np.integer], validation: Ids, validation_labels: NDArray[np.integer], test: Ids
+    train: Ids,
+    train_labels: NDArray[np.integer],
+    validation: Ids,
+    validation_labels: NDArray[np.integer],
+    test: Ids,
+    outputs: int = 1,
 ) -> list[Candidate]:
-    """Fits every setting on `train` alone; labels are 0 and 1, one a row. The same arguments give the same numbers."""
+    """Fits every setting on `train` alone; the same arguments give the same numbers.
+
+    Args:
+        outputs: 1 where labels are 0 and 1, and logits <float16>[rows]; else the number of classes, and <float16>[rows, outputs].
+    """
     fitted, judged = len(train), len(train) + len(validation)
     candidates = []
     for ngrams, features in _features([train, validation, test], fitted):
         for strength in STRENGTHS:
-            # The dual of few rows and many features is solved in under a second; its random order of rows is fixed.
-            model = LogisticRegression(C=strength, solver="liblinear", dual=True, tol=1e-3, max_iter=1000, random_state=0)
-            logits = model.fit(features[:fitted], train_labels).decision_function(features[fitted:]).astype(np.float16)
+            logits = _logits(features[:fitted], train_labels, features[fitted:], strength, outputs).astype(np.float16)
             own, test_logits = logits[: judged - fitted], logits[judged - fitted :]
-            accuracy, loss = _judge(own, validation_labels)
-            candidates.append(Candidate(ngrams, strength, features.shape[1], accuracy, loss, own, test_logits))
+            score, loss = _judge(own, validation_labels)
+            settings = {"ngrams": ngrams, "C": strength, "features": features.shape[1]}
+            candidates.append(Candidate(settings, score, loss, own, test_logits))
     return candidates
 
 
+def _logits(
+    train: sparse.csr_matrix, labels: NDArray[np.integer], asked: sparse.csr_matrix, strength: float, outputs: int
+) -> NDArray[np.floating]:
+    """The logits of the rows `asked`: <float>[rows] of two classes, [rows, outputs] of more, each class against the rest."""
+    # The dual of few rows and many features is solved in under a second; its random order of rows is fixed.
+    model = LogisticRegression(C=strength, solver="liblinear", dual=True, tol=1e-3, max_iter=1000, random_state=0)
+    if outputs == 1:
+        return model.fit(train, labels).decision_function(asked)
+    columns = [model.fit(train, labels == name).decision_function(asked) for name in range(outputs)]
+    # Log probabilities of "this one, not the rest": their softmax is those probabilities, scaled to sum to 1.
+    return -np.logaddexp(0.0, -np.stack(columns, axis=1))
+
+
 def best_of(candidates: Sequence[Candidate]) -> Candidate:
-    """The highest validation accuracy, then the lower loss, then the earlier: the rule that the cells are chosen by."""
+    """The highest validation score, then the lower loss, then the earlier: the rule that the cells are chosen by."""
     return min(candidates, key=lambda candidate: (-candidate.validation, candidate.validation_loss))
 
 
 def _judge(logits: NDArray[np.float16], labels: NDArray[np.integer]) -> tuple[float, float]:
     """Accuracy and mean log loss, from the logits as they are stored."""
+    if logits.ndim == 2:
+        return rate("accuracy", logits, labels)[:2]
     exact = logits.astype(np.float64)
     accuracy = np.mean((exact > 0) == (labels == 1))
     loss = np.mean(np.logaddexp(0.0, np.where(labels == 1, -exact, exact)))

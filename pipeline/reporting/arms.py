@@ -1,4 +1,6 @@
-"""The tables of a study as the evidence engine takes them: pools of trials, scores of studies, who got which review right."""
+"""The tables of a study as the evidence engine takes them: pools of trials, scores of studies, what each row adds to them."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +8,7 @@ from numpy.typing import NDArray
 from pipeline.evidence.comparison import Films
 from pipeline.evidence.pool import Pool, trial_weights
 from pipeline.evidence.scores import GUESS, unpack
-from pipeline.reporting.tables import Results
+from pipeline.reporting.tables import TRIVIAL, Results
 
 # Rows of bits unpacked at a time: 64 rows of 25,000 reviews are 6 MB as float32.
 CHUNK = 64
@@ -36,22 +38,30 @@ def studies(results: Results) -> dict[str, NDArray[np.floating]]:
 
 
 def films(results: Results) -> Films:
-    """The expected share of rightness of every test review, with the weights of the arm's mean score."""
+    """What every test row adds to each arm's score, with the weights of the arm's mean."""
     return Films({arm: right(results, arm) for arm in results.cells}, results.movies)
 
 
 def right(results: Results, arm: str) -> NDArray[np.floating]:
-    """float [reviews]: the weighted mean of the arm's runs being right, a failed run counting as a guess on every review."""
+    """float [rows]: what each test row adds to the arm's score, the weighted mean over its runs.
+
+    A failed run adds what the trivial baseline does, or, of two classes without one, a guess on every row.
+    """
     if separate(results):
         runs = results.of("scores", arm, "tuned")
         weights = np.full(len(runs), 1 / len(runs))
     else:
         runs = results.of("scores", arm, "trial")
         weights = trial_weights(runs["validation"].fillna(-np.inf).to_numpy(float), results.study["headline"])
-    failed = (runs["state"] == "failed").to_numpy()
-    mean = np.full(len(results.movies), GUESS.accuracy * weights[failed].sum())
-    rows, shares = runs.index.to_numpy()[~failed], weights[~failed].astype(np.float64)
+    guesses = (runs["state"] == "failed").to_numpy() & (TRIVIAL not in results.form.baselines)
+    mean = np.full(len(results.movies), GUESS.accuracy * weights[guesses].sum())
+    rows, shares = runs.index.to_numpy()[~guesses], weights[~guesses].astype(np.float64)
     for start in range(0, len(rows), CHUNK):
-        bits = unpack(results.correct[rows[start : start + CHUNK]], len(results.movies))
-        mean += shares[start : start + CHUNK] @ bits
+        mean += shares[start : start + CHUNK] @ examples(results, rows[start : start + CHUNK])
     return mean
+
+
+def examples(results: Results, rows: NDArray[np.integer]) -> NDArray[Any]:
+    """What each test row adds to the score of some runs, [runs, rows]: bool of an accuracy, float32 otherwise."""
+    kept = results.correct[rows]
+    return unpack(kept, len(results.movies)) if results.form.metric == "accuracy" else kept

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from pipeline.reporting import words
+from pipeline.data.form import Form
+from pipeline.reporting import measure, words
+from pipeline.reporting.tables import form_of, held
 
 # What another value of a fixed setting might do. A setting without words of its own gets the general ones.
 SETTINGS = {
@@ -10,9 +12,11 @@ SETTINGS = {
     "model.recurrent_dropout": "dropout inside the recurrence was not tried, and may help one cell more than another",
     "train.epochs": "no run is longer, so a cell that learns slowly may be undersold",
     "train.patience": "a run without progress for so many epochs is stopped",
-    "train.floor": "a run below this validation accuracy after three epochs is given up",
+    "train.floor": "a run below this validation {name} after three epochs is given up",
     "train.keep": "which epoch's weights are kept is part of the search",
 }
+# The same where the setting is null.
+UNSET = {"train.patience": "no run stops before its last epoch", "train.floor": "no run is given up, however it starts"}
 LANGUAGES = {
     "aclimdb": "English film reviews",
     "imdb_npz": "English film reviews",
@@ -22,15 +26,17 @@ LANGUAGES = {
 
 def caveats(metrics: dict[str, Any], study: dict[str, Any]) -> list[str]:
     """Every limit of the study's claim."""
-    task = study["task"]
-    language = LANGUAGES.get(task["source"], f"the language of `{task['source']}`")
+    if not metrics["trials"]:
+        return [
+            *_task(study),
+            "There was no search: each recipe is one setting, chosen by its authors, and may suit one cell more than another.",
+            "A recipe's own settings stand in `conf/recipe/`; a gap between two cells is about that recipe on this test set.",
+            split_caveat(study),
+            f"One backend, {metrics['backend']}, and the seeds of this study.",
+        ]
     return [
-        f"One task: `{task['name']}`, {language}. Other tasks and other languages may rank the cells otherwise.",
-        f"One cut of the text: the last {task['length']} tokens, a vocabulary of {task['vocabulary']:,}, padding `{task['padding']}`.",
-        *(
-            f"`{key}={words.plain(value)}`: {SETTINGS.get(key, 'other values were not tried')}."
-            for key, value in study["fixed"].items()
-        ),
+        *_task(study),
+        *(f"`{key}={words.plain(value)}`: {_setting(key, value, metrics)}." for key, value in held(study).items()),
         "The search knows only the ranges of its space; outside them nothing was tried.",
         *_split(metrics, study),
         f"The verdict speaks of a search of {words.counted(metrics['headline'], 'trial')}; another "
@@ -44,28 +50,77 @@ def caveats(metrics: dict[str, Any], study: dict[str, Any]) -> list[str]:
     ]
 
 
+def _task(study: dict[str, Any]) -> list[str]:
+    """What was learned from: of texts their language and their cut, of numbers their shape."""
+    task, form = study["task"], form_of(study["data"])
+    if form.features is None:
+        language = LANGUAGES.get(task["source"], f"the language of `{task['source']}`")
+        return [
+            f"One task: `{task['name']}`, {language}. Other tasks and other languages may rank the cells otherwise.",
+            f"One cut of the text: the last {task['length']} tokens, a vocabulary of {task['vocabulary']:,}, padding `{task['padding']}`.",
+        ]
+    steps, numbers = words.counted(form.length, "step"), words.counted(form.features, "number")
+    return [
+        f"One task: `{task['name']}`. Other tasks may rank the cells otherwise.",
+        f"One shape of the inputs: {steps} of {numbers}.",
+    ]
+
+
+def _setting(key: str, value: Any, metrics: dict[str, Any]) -> str:
+    if value is None and key in UNSET:
+        return UNSET[key]
+    return SETTINGS.get(key, "other values were not tried").format(name=measure.of(metrics).name)
+
+
 def split_caveat(study: dict[str, Any]) -> str:
     """How validation was split off, and what of a recipe's published setting is not repeated here."""
-    source = study["task"]["source"]
-    if not study["data"]["by_movie"]:
+    source, form = study["task"]["source"], form_of(study["data"])
+    if form.features is not None:
+        return _split_of_numbers(form)
+    what, group = f"{form.example}s", _group(form)
+    if not form.group:
+        return f"The validation split is random: each {form.example} is taken to stand alone."
+    if not _grouped(study):
         return (
-            f"This source (`{source}`) does not say which movie a review is about, so the validation split is random, not by "
-            "movie: reviews of one movie may stand on both sides, and validation scores may flatter."
+            f"This source (`{source}`) does not say which {group} a {form.example} is about, so the validation split is random, not by "
+            f"{group}: {what} of one {group} may stand on both sides, and validation scores may flatter."
         )
     if source != "aclimdb":
-        return f"The validation split is by movie. These reviews (`{source}`) are not the article's, so its numbers do not apply."
+        return (
+            f"The validation split is by {group}. These {what} (`{source}`) are not the article's, so its numbers do not apply."
+        )
     return (
         f"The validation split is by movie: no movie stands on both sides. So only which {_training_rows(study)}reviews train "
         "differs from the article, and that an epoch leaves out its last, incomplete batch."
     )
 
 
+def _split_of_numbers(form: Form) -> str:
+    if form.ordered:
+        return (
+            "The parts follow one another in time and share no value: the test is the last, and how well another stretch is told was "
+            "not tried."
+        )
+    by = f"by {form.group}: no {form.group} stands on both sides" if form.group else f"random: each {form.example} stands alone"
+    return f"The validation split is {by}."
+
+
+def _group(form: Form) -> str:
+    """What rows that are alike share, in the words of the source: a film is the movie that its reviews are about."""
+    return "movie" if form.group == "film" else form.group
+
+
+def _grouped(study: dict[str, Any]) -> bool:
+    return bool(study["data"].get("by_movie", form_of(study["data"]).group))
+
+
 def _split(metrics: dict[str, Any], study: dict[str, Any]) -> list[str]:
     """With recipes the caveat stands beside their table too."""
-    told = [split_caveat(study)] if not (study["recipes"] and study["data"]["by_movie"]) else []
+    form = form_of(study["data"])
+    told = [split_caveat(study)] if not (study["recipes"] and _grouped(study)) else []
     if metrics["design"] == "studies":
         return told
-    how = "by movie" if study["data"]["by_movie"] else "at random"
+    how = "in time" if form.ordered else f"by {_group(form)}" if _grouped(study) and form.group else "at random"
     return [*told, f"One split into training and validation, {how}: how much another would change is not in the intervals."]
 
 

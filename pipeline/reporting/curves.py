@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from pipeline.errors import FairsweepError
 from pipeline.evidence import curves as evidence
 from pipeline.evidence.curves import Curve
-from pipeline.reporting import arms
-from pipeline.reporting.tables import DIGITS, GUESSED_VALIDATION, Results
+from pipeline.reporting import arms, measure
+from pipeline.reporting.tables import DIGITS, Results
 
 COLUMNS = ["arm", "curve", "budget", "value", "low", "high"]
 # Below five trials a curve with pruned ones is far too low.
 FEWEST_WHERE_PRUNED = 5
-# One tenth of a point of accuracy between two readings of the pruned trials is worth a warning.
-PRUNING_MATTERS = 0.001
+# One tenth of the margin between two readings of the pruned trials is worth a warning.
+PRUNING_MATTERS = 0.1
 LOWER_BOUND = "lower bound where pruned"
 
 
@@ -27,7 +27,7 @@ class Curves:
     """What the report shows of a study's tuning curves.
 
     Attributes:
-        table: columns `arm, curve, budget, value, low, high`, scores as fractions; an open limit is nan. `curve` is one of
+        table: columns `arm, curve, budget, value, low, high`, scores higher better; an open limit is nan. `curve` is one of
             validation_mean, validation_median, test (budget: trials), test_epochs, test_seconds of a pool, validation_best
             (trials of each study) of separate studies; with pruned trials also the same with `_if_completed`.
         order_changes: {a, b, n1, n2, note} of each pair whose order may change with the number of trials.
@@ -67,6 +67,8 @@ def curves(results: Results) -> Curves:
         ValueError: if a pool's sampler or pruner made its trials depend on one another.
         FairsweepError: if a table lacks a trial.
     """
+    if not results.searched:
+        return Curves(pd.DataFrame(columns=COLUMNS), [], [], "")
     alpha = results.study.get("alpha", 0.05) / results.study.get("looks", 1)
     trials = {arm: _trials(results, arm) for arm in results.cells}
     made: list[tuple[str, str, Curve]] = []
@@ -79,7 +81,7 @@ def curves(results: Results) -> Curves:
         changes = _order_changes(results, alpha)
     band = next((curve.method for _, name, curve in made if name == "validation_median"), "")
     table = pd.concat([_rows(*one) for one in sorted(made, key=lambda one: results.cells.index(one[0]))], ignore_index=True)
-    notes = [_pruning(arm, own, results.study["headline"]) for arm, own in trials.items() if own.pruned.any()]
+    notes = [_pruning(arm, own, results) for arm, own in trials.items() if own.pruned.any()]
     return Curves(table, changes, notes, band)
 
 
@@ -97,7 +99,7 @@ def _trials(results: Results, arm: str) -> Trials:
     failed, pruned = ((trials["state"] == state).to_numpy().reshape(studies, -1) for state in ("failed", "pruned"))
     epochs, kept, spent = (
         column.to_numpy(float).reshape(studies, -1)
-        for column in (trials["epochs"].fillna(0), scored.fillna(GUESSED_VALIDATION), seconds)
+        for column in (trials["epochs"].fillna(0), scored.fillna(results.guessed), seconds)
     )
     completed = kept
     if pruned.any():
@@ -123,10 +125,11 @@ def _of_validation(results: Results, own: Trials, alpha: float) -> dict[str, Cur
     pruner = results.study.get("pruner") or "none"
     evidence.check_independent(results.study.get("sampler") or "random", pruner)
     budgets = evidence.trial_budgets(own.kept.size)
+    limits = (0.0, 1.0) if measure.of_form(results.form).fraction else (-np.inf, 0.0)
     made = {}
     for scores, suffix in _readings(own):
         made["validation_mean" + suffix] = evidence.mean_curve(scores.ravel(), budgets)
-        made["validation_median" + suffix] = evidence.median_curve(scores.ravel(), budgets, alpha)
+        made["validation_median" + suffix] = evidence.median_curve(scores.ravel(), budgets, alpha, limits)
     return {name: _shown(curve, own) for name, curve in made.items()}
 
 
@@ -170,18 +173,19 @@ def _order_changes(results: Results, alpha: float) -> list[dict[str, Any]]:
     return found
 
 
-def _pruning(arm: str, own: Trials, headline: int) -> dict[str, Any]:
+def _pruning(arm: str, own: Trials, results: Results) -> dict[str, Any]:
     """Both readings of an arm's pruned trials at the headline: the mean best of so many, or of so many trials of each study."""
+    headline, told = results.study["headline"], measure.of_form(results.form)
     if len(own.kept) > 1:
         kept, completed = (float(scores[:, :headline].max(axis=1).mean()) for scores in (own.kept, own.completed))
     else:
         at = np.array([min(headline, own.kept.size)])
         kept, completed = (float(evidence.mean_curve(scores.ravel(), at).value[0]) for scores in (own.kept, own.completed))
-    pruned, warning = int(own.pruned.sum()), completed - kept > PRUNING_MATTERS
+    pruned, warning = int(own.pruned.sum()), completed - kept > PRUNING_MATTERS * results.study["margin"]
     note = f"{pruned} of {own.pruned.size} trials were pruned and count with their best so far, so its curve is a {LOWER_BOUND}"
     if warning:
-        more = 100 * (completed - kept)
-        note += f"; had they gone on as others did, the best of {headline} would score {more:.2f} points more on validation"
+        more = f"{told.points(completed - kept)} {told.gaps} {'more' if told.fraction else 'better'}"
+        note += f"; had they gone on as others did, the best of {headline} would score {more} on validation"
     return {
         "arm": arm,
         "pruned": pruned,

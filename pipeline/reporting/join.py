@@ -4,7 +4,7 @@ Text is carried over as it was written, so the joined tables repeat the arms' ta
 """
 
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,84 +14,115 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.config import Config
+from pipeline.data.form import Form
 from pipeline.errors import FairsweepError
-from pipeline.evidence.scores import GUESS, correctness, pack, score
+from pipeline.evidence.scores import GUESS, Rated, auc, pack, rate
 from pipeline.reporting.gate import check_finished, check_numbers, each_study
-from pipeline.reporting.tables import BASELINES, DIGITS
+from pipeline.reporting.tables import DIGITS, TEXT_BASELINES, TRIVIAL, replicate_kinds
 
 SCORE_COLUMNS = ["study", "arm", "kind", "trial", "state", "validation", "validation_loss", "test", "test_loss", "test_auc"]
 TIMING_COLUMNS = ["study", "arm", "kind", "trial", "attempt", "worker", "started", "seconds", "compile_seconds"]
 
 
+Floats = NDArray[np.floating]
+
+
 @dataclass(frozen=True)
 class Runs:
-    """Runs of one kind of folder: a table with a row a run, the logits float16 [runs, reviews] in the same order, and more."""
+    """Runs of one kind of folder: a table with a row a run, the logits or numbers of each on the test rows, and more tables."""
 
     table: pd.DataFrame
-    logits: NDArray[np.floating]
+    logits: Sequence[Floats]
     others: dict[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """The envelope: labels uint8 [reviews] and anonymous movie numbers int32 [reviews], in the order of the test inputs."""
+    """The envelope: labels [rows, ...] as `Form.kind` says and anonymous numbers int32 [rows] of the groups (movies), in the order
+    of the test inputs.
+    """
 
-    labels: NDArray[np.integer]
+    labels: NDArray[Any]
     movies: NDArray[np.integer]
 
 
-def open_seal(data: Path) -> Sealed:
-    """Reads the test labels and their movies from data/STUDY.
+def open_seal(data: Path, form: Form) -> Sealed:
+    """Reads the test labels and their groups from data/STUDY; rows without groups are each one of its own.
 
     Raises:
         FairsweepError: if a file is missing or the two differ in length.
     """
-    labels = _array(data / "sealed" / "test_labels.npy", "dvc repro pad")
-    movies = _array(data / "arrays" / "test_movies.npy", "dvc repro pad")
-    if labels.shape != movies.shape:
+    labels, groups = _array(data / "sealed" / "test_labels.npy", "dvc repro pad"), data / "arrays" / "test_movies.npy"
+    alone = not form.group and not groups.is_file()
+    movies = np.arange(len(labels), dtype=np.int32) if alone else _array(groups, "dvc repro pad")
+    if len(labels) != len(movies):
         raise FairsweepError(
-            f"{data} holds {labels.size} test labels and {movies.size} test movies. Expected one of each a review. Run `dvc repro pad`."
+            f"{data} holds {len(labels)} test labels and {len(movies)} test movies. Expected one of each a row. Run `dvc repro pad`."
         )
     return Sealed(labels, movies)
 
 
-def read_runs(config: Config, runs: Path, reviews: int) -> list[Runs]:
+def read_runs(config: Config, runs: Path, form: Form, labels: NDArray[Any]) -> list[Runs]:
     """All runs of the study: each cell's trials, each cell's replicates, and the baselines, checked for holes.
 
     Args:
         config: the study; its cells are the arms, and no other arm may lie in `runs`.
         runs: the folder runs/STUDY.
-        reviews: number of test reviews.
+        form: of the task.
+        labels: of the test rows, for their shape alone.
 
     Raises:
         FairsweepError: on a missing or foreign arm, a wrong number of runs, or logits of a wrong shape.
     """
     for stage in ("tune", "replicate"):
         _check_arms(runs / stage, stage, config.cells)
+    shape = (len(labels), form.outputs) if form.kind == "classes" else labels.shape
     return [
-        *(_trials(config, runs, arm, reviews) for arm in config.cells),
-        *(_replicates(config, runs, arm, reviews) for arm in config.cells),
-        _baselines(runs / "baseline", reviews),
+        *(_trials(config, runs, arm, shape) for arm in config.cells),
+        *(_replicates(config, runs, arm, shape) for arm in config.cells),
+        _baselines(runs / "baseline", form, shape),
     ]
 
 
-def score_runs(parts: Sequence[Runs], sealed: Sealed) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
+def score_runs(parts: Sequence[Runs], sealed: Sealed, form: Form) -> tuple[pd.DataFrame, NDArray[Any]]:
     """Scores every run.
 
     Returns:
-        The table scores.csv, and the correctness of its rows as packed bits, uint8 [runs, ceil(reviews / 8)].
+        The table scores.csv, and what each test row adds to each of its scores: of an accuracy packed bits, uint8
+        [runs, ceil(rows / 8)], otherwise float32 [runs, rows].
     """
+    failure = _failure(parts, sealed, form)
     rows: list[dict[Hashable, Any]] = []
-    correct: list[NDArray[np.bool_]] = []
+    examples: list[Floats] = []
     for part in parts:
         for row, logits in zip(part.table.to_dict("records"), part.logits, strict=True):
-            failed = row["state"] == "failed"
-            # A crash predicts nothing: no review counts as right, and the state says why the accuracy is yet one half.
-            correct.append(np.zeros(sealed.labels.size, bool) if failed else correctness(logits, sealed.labels))
-            scored = GUESS if failed else score(logits, sealed.labels)
-            scores = (round(value, DIGITS) for value in scored)
-            rows.append({**row, **dict(zip(("test", "test_loss", "test_auc"), scores, strict=True))})
-    return pd.DataFrame(rows)[SCORE_COLUMNS], pack(np.stack(correct))
+            rated, area = failure if row["state"] == "failed" else _rated(logits, sealed, form)
+            told = {"test": rated.value, "test_loss": rated.loss, "test_auc": area}
+            rows.append({**row, **{key: None if value is None else round(value, DIGITS) for key, value in told.items()}})
+            examples.append(rated.examples.astype(bool if form.metric == "accuracy" else np.float32))
+    table = pd.DataFrame(rows)[SCORE_COLUMNS]
+    return table, pack(np.stack(examples)) if form.metric == "accuracy" else np.stack(examples)
+
+
+def _rated(logits: Floats, sealed: Sealed, form: Form) -> tuple[Rated, float | None]:
+    """A run's score, and the area under its ROC curve where there are two classes."""
+    area = auc(logits, sealed.labels) if form.kind == "binary" else None
+    return rate(form.metric, logits, sealed.labels, form.scale), area
+
+
+def _failure(parts: Sequence[Runs], sealed: Sealed, form: Form) -> tuple[Rated, float | None]:
+    """What a failed run scores: the trivial baseline; of two classes without one, what guessing does."""
+    for part in parts:
+        for kind, logits in zip(part.table["kind"], part.logits, strict=True):
+            if kind == TRIVIAL:
+                return _rated(logits, sealed, form)
+    if form.kind != "binary":
+        raise FairsweepError(
+            f"a task of the kind {form.kind} has no baseline `{TRIVIAL}`. Expected one, which a failed run scores: name it in the "
+            "form of the task's source, then run `dvc repro`."
+        )
+    # A crash predicts nothing: no row counts as right, and the state says why the accuracy is yet one half.
+    return Rated(GUESS.accuracy, GUESS.loss, np.zeros(len(sealed.labels))), GUESS.auc
 
 
 def join_tables(parts: Sequence[Runs]) -> dict[str, pd.DataFrame]:
@@ -100,13 +131,16 @@ def join_tables(parts: Sequence[Runs]) -> dict[str, pd.DataFrame]:
     return {name: pd.concat([part.others[name] for part in parts if name in part.others], ignore_index=True) for name in names}
 
 
-def describe(config: Config, meta: dict[str, Any], protocol: int) -> dict[str, Any]:
+def describe(
+    config: Config, meta: dict[str, Any], protocol: int, printed: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None
+) -> dict[str, Any]:
     """study.json: what the report has to know of the study. No path of the machine it ran on is in it.
 
     Args:
         config: the study.
         meta: arrays/meta.json of `pad`.
         protocol: the PROTOCOL that the runs were trained under.
+        printed: of each recipe what is in print on this task, as `config.printed_numbers` says.
     """
     space = {f"{group}.{name}": asdict(parameter) for group, some in config.space.items() for name, parameter in some.items()}
     fixed = {f"{group}.{key}": value for group in ("model", "train") for key, value in asdict(getattr(config, group)).items()}
@@ -116,6 +150,7 @@ def describe(config: Config, meta: dict[str, Any], protocol: int) -> dict[str, A
         "protocol": protocol,
         "cells": list(config.cells),
         "recipes": list(config.recipes),
+        "printed": {recipe: dict(cells) for recipe, cells in (printed or {}).items()},
         **asdict(config.search),
         # What is in use: a pool is one study.
         "studies": len(config.search.numbers),
@@ -131,16 +166,18 @@ def describe(config: Config, meta: dict[str, Any], protocol: int) -> dict[str, A
     }
 
 
-def write(
-    folder: Path, study: dict[str, Any], tables: dict[str, pd.DataFrame], correct: NDArray[np.uint8], sealed: Sealed
-) -> None:
-    """Fills `folder` with study.json, a CSV a table, and correct.npz; equal inputs give equal bytes."""
+def write(folder: Path, study: dict[str, Any], tables: dict[str, pd.DataFrame], examples: NDArray[Any], sealed: Sealed) -> None:
+    """Fills `folder` with study.json, a CSV a table, and correct.npz; equal inputs give equal bytes.
+
+    correct.npz holds `examples` as `score_runs` gave them, by the name `correct` where they are bits, with the rows' groups.
+    """
     (folder / "study.json").write_text(json.dumps(study, indent=2) + "\n", encoding="utf-8")
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", encoding="utf-8")
     # numpy dates the members of an archive 1980, so the bytes depend on the arrays alone.
-    movies = sealed.movies.astype(np.int32)
-    np.savez_compressed(folder / "correct.npz", correct=correct, movies=movies, reviews=np.int64(movies.size))
+    movies, name = sealed.movies.astype(np.int32), "correct" if examples.dtype == np.uint8 else "examples"
+    members = {name: examples, "movies": movies, "reviews": np.int64(movies.size)}
+    np.savez_compressed(folder / "correct.npz", **members)  # type: ignore[arg-type]
 
 
 def read_meta(data: Path) -> dict[str, Any]:
@@ -167,12 +204,12 @@ def _check_arms(folder: Path, stage: str, cells: Sequence[str]) -> None:
         )
 
 
-def _trials(config: Config, runs: Path, arm: str, reviews: int) -> Runs:
+def _trials(config: Config, runs: Path, arm: str, shape: tuple[int, ...]) -> Runs:
     folder, remedy = runs / "tune" / arm, f"dvc repro tune@{arm}"
-    part = _read(folder, "trials", reviews, remedy, ["study", "trial"])
+    part = _read(folder, "trials", shape, remedy, ["study", "trial"])
     table, name = part.table, f"the trials of {arm}"
     _check_own(folder, table, arm, remedy)
-    for of, own in each_study(name, table, config.search.numbers, remedy):
+    for of, own in each_study(name, table, config.search.numbers if config.search.trials else (), remedy):
         check_numbers(of, "trial", own["trial"].astype(int), range(config.search.trials), remedy)
         check_finished(of, own["state"], remedy)
     others = {
@@ -183,10 +220,10 @@ def _trials(config: Config, runs: Path, arm: str, reviews: int) -> Runs:
     return Runs(table.assign(kind="trial"), part.logits, others)
 
 
-def _replicates(config: Config, runs: Path, arm: str, reviews: int) -> Runs:
+def _replicates(config: Config, runs: Path, arm: str, shape: tuple[int, ...]) -> Runs:
     folder, remedy = runs / "replicate" / arm, f"dvc repro replicate@{arm}"
-    kinds = ["tuned", *config.recipes]
-    part = _read(folder, "replicates", reviews, remedy, ["study", "kind", "replicate"], kinds)
+    kinds = replicate_kinds(config.search.trials, config.recipes)
+    part = _read(folder, "replicates", shape, remedy, ["study", "kind", "replicate"], kinds)
     table = part.table
     _check_own(folder, table, arm, remedy)
     check_numbers(f"the kinds of replicates of {arm}", "kind", table["kind"].unique(), kinds, remedy)
@@ -204,46 +241,49 @@ def _replicates(config: Config, runs: Path, arm: str, reviews: int) -> Runs:
     return Runs(table.rename(columns={"replicate": "trial"}), part.logits, others)
 
 
-def _baselines(folder: Path, reviews: int) -> Runs:
-    remedy = "dvc repro baseline"
-    part = _read(folder, "baseline", reviews, remedy, ["kind"], BASELINES)
+def _baselines(folder: Path, form: Form, shape: tuple[int, ...]) -> Runs:
+    remedy, kinds = "dvc repro baseline", form.baselines
+    part = _read(folder, "baseline", shape, remedy, ["kind"], kinds)
     _check_own(folder, part.table, "baseline", remedy)
-    check_numbers("the baselines", "kind", part.table["kind"], BASELINES, remedy)
+    check_numbers("the baselines", "kind", part.table["kind"], kinds, remedy)
     check_finished("the baselines", part.table["state"], remedy)
     # There is one run of each kind, so that its timings number runs by their kind.
     timings = _table(folder / "timings.csv", remedy).rename(columns={"trial": "kind"}).assign(trial="0")
-    others = {
-        "baseline": part.table,
-        "grid": _table(folder / "grid.csv", remedy),
-        "timings": timings.reindex(columns=TIMING_COLUMNS),
-    }
+    # What takes no setting has no grid of them.
+    grid = folder / "grid.csv"
+    chosen = _table(grid, remedy) if grid.is_file() or set(kinds) & set(TEXT_BASELINES) else pd.DataFrame(columns=["kind"])
+    others = {"baseline": part.table, "grid": chosen, "timings": timings.reindex(columns=TIMING_COLUMNS)}
     return Runs(part.table.assign(trial=0), part.logits, others)
 
 
-def _read(folder: Path, name: str, reviews: int, remedy: str, identity: Sequence[str], kinds: Sequence[str] = ()) -> Runs:
+def _read(
+    folder: Path, name: str, shape: tuple[int, ...], remedy: str, identity: Sequence[str], kinds: Sequence[str] = ()
+) -> Runs:
     """One folder's table and test logits, both sorted by the columns `identity` (`kind` in the order of `kinds`), after
-    checking that they belong to one another.
+    checking that they belong to one another; `shape` is that of one run's logits.
     """
     table = _table(folder / f"{name}.csv", remedy)
-    logits = _logits(folder / "test_logits.npy", len(table), reviews, remedy)
+    logits = _logits(folder / "test_logits.npy", len(table), shape, remedy)
     _logits(folder / "validation_logits.npy", len(table), None, remedy)
     finished = (table["state"] != "failed").to_numpy()
-    if np.isnan(logits[finished]).any():
+    if any(np.isnan(run).any() for run, ended in zip(logits, finished, strict=True) if ended):
         raise FairsweepError(
             f"{folder / 'test_logits.npy'} holds NaN in runs that {name}.csv calls complete. Expected numbers there. Run `{remedy}`."
         )
     place = {kind: position for position, kind in enumerate(kinds)}
     keys = [table[key].map(place).fillna(len(place)) if key == "kind" else table[key].astype(int) for key in identity]
     rows = np.lexsort(keys[::-1])
-    return Runs(table.iloc[rows].reset_index(drop=True), logits[rows], {})
+    return Runs(table.iloc[rows].reset_index(drop=True), [logits[row] for row in rows], {})
 
 
-def _logits(path: Path, runs: int, reviews: int | None, remedy: str) -> NDArray[np.floating]:
+def _logits(path: Path, runs: int, shape: tuple[int, ...] | None, remedy: str) -> Floats:
+    """The logits of a folder; without `shape` their number of runs alone is known, and without runs the shape says nothing."""
     logits = _array(path, remedy)
-    expected = (runs, logits.shape[-1] if reviews is None and logits.ndim else reviews)
+    expected = (runs, *(logits.shape[1:] if shape is None or not runs else shape))
     if logits.shape != expected:
         raise FairsweepError(
-            f"{path} has shape {logits.shape}. Expected {expected}: a row a run of the table beside it, a column a review. Run `{remedy}`."
+            f"{path} has shape {logits.shape}. Expected {expected}: a row a run of the table beside it, a column a test row. "
+            f"Run `{remedy}`."
         )
     return logits
 

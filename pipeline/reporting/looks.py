@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.reporting.tables import held
+
 # What was fixed before the run, and may not change once a verdict was given.
 FIXED = ("headline", "margin", "alpha", "looks")
 COLUMNS = ["digest", "space_seed", "studies", "trials", *FIXED]
@@ -23,6 +25,9 @@ def record(path: Path, study: dict[str, Any]) -> tuple[pd.DataFrame, str | None]
         study: what study.json holds.
     """
     looks = pd.read_csv(path, dtype={"digest": str}) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    if not study["trials"]:
+        # Without a search no verdict is given, so nothing was looked at.
+        return looks, None
     here = {name: study[name] for name in ("studies", "trials", *FIXED)}
     here |= {"digest": digest(study), "space_seed": study["seeds"]["space_seed"]}
     before = looks[looks["digest"] == here["digest"]].to_dict("records")
@@ -36,8 +41,8 @@ def record(path: Path, study: dict[str, Any]) -> tuple[pd.DataFrame, str | None]
 
 def digest(study: dict[str, Any]) -> str:
     """Twelve digits of all that makes two sizes of a study the same pool: not its size, nor its cells, nor the rules."""
-    kept = ("study", "protocol", "design", "sampler", "pruner", "backend", "task", "fixed", "space", "seeds")
-    document = {**{name: study[name] for name in kept}, "data": study["data"]["digest"]}
+    kept = ("study", "protocol", "design", "sampler", "pruner", "backend", "task", "space", "seeds")
+    document = {**{name: study[name] for name in kept}, "fixed": held(study), "data": study["data"]["digest"]}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
 
 

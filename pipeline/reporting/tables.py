@@ -1,7 +1,7 @@
 """The tables that `evaluate` wrote, and what is counted and chosen from them.
 
-Accuracies are fractions, losses nats a review, times seconds. A failed run has no validation score (NaN) and the test score
-of guessing, so means over runs always have their full number of runs.
+Scores are higher better: fractions, or errors and nats negated; times are seconds. A failed run has no validation score (NaN) and
+the test score of the task's trivial baseline, so means over runs always have their full number of runs.
 """
 
 import json
@@ -14,11 +14,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.data.form import Form
 from pipeline.errors import FairsweepError
 
 DIGITS = 6
-BASELINES = ("same_tokens", "whole_text")
+# Of two balanced classes, where no baseline says it.
 GUESSED_VALIDATION = 0.5
+TRIVIAL = "trivial"
+# Linear models of texts: (n-grams, C, features) say which.
+TEXT_BASELINES = ("same_tokens", "whole_text")
+# Settings that came later: off, they change nothing, so a study that names them so is the one that did not name them.
+OFF = {"model.pooling": "last", "model.layer_norm": False, "model.hidden": 0, "train.clipvalue": None, "train.buckets": 1}
 TEXT = {"arm": str, "kind": str, "state": str, "reason": str, "backend": str, "overrides": str, "worker": str}
 
 
@@ -27,8 +33,10 @@ class Results:
     """What `evaluate` wrote, and all that the report reads: study.json and one data frame a CSV of the same name.
 
     Attributes:
-        correct: uint8 [rows of scores, bytes], packed bits, who got which test review right.
-        movies: int32 [reviews], which movie a test review is about, as anonymous numbers.
+        correct: of each row of scores what each test row adds to it: where the metric is accuracy packed bits, uint8 [runs, bytes],
+            who got which right; otherwise float32 [runs, rows], whose mean is the score.
+        movies: int32 [rows], which group (movie) a test row belongs to, as anonymous numbers.
+        forecast: of a regression, columns date, horizon, truth and a forecast a cell and a baseline, in the unit; otherwise None.
     """
 
     study: dict[str, Any]
@@ -42,6 +50,28 @@ class Results:
     grid: pd.DataFrame
     correct: NDArray[np.uint8]
     movies: NDArray[np.integer]
+    forecast: pd.DataFrame | None = None
+
+    @property
+    def form(self) -> Form:
+        """The shape of the task."""
+        return form_of(self.study["data"])
+
+    @property
+    def searched(self) -> bool:
+        """Whether there was a search: recipes alone have none."""
+        return bool(self.study["trials"])
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of replicates."""
+        return replicate_kinds(self.study["trials"], self.study["recipes"])
+
+    @property
+    def guessed(self) -> float:
+        """The validation score that a failed run counts with: the trivial baseline's."""
+        trivial = self.baseline.loc[self.baseline["kind"] == TRIVIAL, "validation"]
+        return GUESSED_VALIDATION if trivial.empty else float(trivial.iloc[0])
 
     @property
     def cells(self) -> list[str]:
@@ -66,18 +96,34 @@ def load(folder: Path) -> Results:
     Raises:
         FairsweepError: if a file is missing.
     """
-    names = [field.name for field in fields(Results) if field.name not in ("study", "correct", "movies")]
-    for file in ["study.json", "correct.npz", *(f"{name}.csv" for name in names)]:
-        if not (folder / file).is_file():
-            raise FairsweepError(f"{folder / file} is missing. Expected the tables of `evaluate`. Run `dvc repro evaluate`.")
-    study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    frames = {name: pd.read_csv(folder / f"{name}.csv", dtype=TEXT) for name in names}
-    with np.load(folder / "correct.npz", allow_pickle=False) as bits:
-        return Results(study, correct=bits["correct"], movies=bits["movies"], **frames)
+    study = json.loads(_there(folder / "study.json").read_text(encoding="utf-8"))
+    form = form_of(study["data"])
+    optional = () if form.kind == "regression" else ("forecast",)
+    names = [field.name for field in fields(Results) if field.name not in ("study", "correct", "movies", *optional)]
+    frames = {name: pd.read_csv(_there(folder / f"{name}.csv"), dtype=TEXT) for name in names}
+    with np.load(_there(folder / "correct.npz"), allow_pickle=False) as kept:
+        return Results(
+            study, correct=kept["correct" if form.metric == "accuracy" else "examples"], movies=kept["movies"], **frames
+        )
+
+
+def form_of(meta: dict[str, Any]) -> Form:
+    """The form that meta.json of `pad` holds; data made before there were forms are reviews of two classes."""
+    return Form(**meta.get("form", {}))
+
+
+def held(study: dict[str, Any]) -> dict[str, Any]:
+    """The fixed settings of a study without those that are off."""
+    return {key: value for key, value in study["fixed"].items() if key not in OFF or value != OFF[key]}
+
+
+def replicate_kinds(trials: int, recipes: Sequence[str]) -> list[str]:
+    """The kinds of replicates of a study: without a search there is no best configuration to retrain."""
+    return ["tuned", *recipes] if trials else list(recipes)
 
 
 def best_row(runs: pd.DataFrame, number: str = "trial") -> pd.Series:
-    """The run chosen on validation: highest accuracy, then lower loss, then lower study and number; failed runs never are.
+    """The run chosen on validation: highest score, then lower loss, then lower study and number; failed runs never are.
 
     Raises:
         ValueError: if every run failed.
@@ -89,19 +135,19 @@ def best_row(runs: pd.DataFrame, number: str = "trial") -> pd.Series:
     return finished.sort_values(["validation", *lower], ascending=[False, *(True for _ in lower)]).iloc[0]
 
 
-def champion(replicates: pd.DataFrame, cells: Sequence[str] = ()) -> dict[str, Any]:
+def champion(replicates: pd.DataFrame, cells: Sequence[str] = (), guessed: float = GUESSED_VALIDATION) -> dict[str, Any]:
     """The study's champion: of the arm with the best mean validation of its tuned replicates, the best on validation.
 
     Args:
-        replicates: columns `arm, kind, replicate, validation, validation_loss`; recipe runs are left aside. A failed
-            replicate counts in its arm's mean as guessing.
+        replicates: columns `arm, kind, replicate, validation, validation_loss`; recipe runs are left aside.
         cells: the arms in the order that breaks ties; by default as they come in the table.
+        guessed: what a failed replicate counts with in its arm's mean.
 
     Returns:
         `{"arm": str, "replicate": int}`, in separate studies with its `study` too. Given one arm's rows, that arm's champion.
     """
     tuned = replicates[replicates["kind"] == "tuned"]
-    means = tuned["validation"].fillna(GUESSED_VALIDATION).groupby(tuned["arm"], sort=False).mean().round(9)
+    means = tuned["validation"].fillna(guessed).groupby(tuned["arm"], sort=False).mean().round(9)
     arm = str(means.reindex(list(cells) or list(means.index)).idxmax())
     best = best_row(tuned[tuned["arm"] == arm], "replicate")
     found = {"arm": arm, "replicate": int(best["replicate"])}
@@ -141,10 +187,16 @@ def ledger(results: Results, arm: str) -> dict[str, Any]:
 
 
 def running_best(trials: pd.DataFrame) -> pd.Series:
-    """Best validation accuracy among trials 0 to i of one study of an arm, by trial; a failed trial changes nothing."""
+    """Best validation score among trials 0 to i of one study of an arm, by trial; a failed trial changes nothing."""
     return trials.set_index("trial")["validation"].sort_index().cummax().ffill()
 
 
 def rounded(value: float | None) -> float | None:
     """Six digits after the point; None for what is missing."""
     return None if value is None or pd.isna(value) else round(float(value), DIGITS)
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise FairsweepError(f"{path} is missing. Expected the tables of `evaluate`. Run `dvc repro evaluate`.")
+    return path

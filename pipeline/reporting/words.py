@@ -1,61 +1,31 @@
 """Every sentence of the report that a number decides, as plain text: metrics in, words out.
 
-A point is one hundredth of accuracy; gaps are told in points, scores as fractions.
+How scores and gaps are told, and what a row of the task is, `measure` says.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.evidence.verdict import BETTER, EQUIVALENT, REFUSED, UNDECIDED, WITHIN
+from pipeline.reporting import measure
+from pipeline.reporting.measure import Measure
 from pipeline.reporting.verdicts import ahead
 
 Metrics = dict[str, Any]
 Pair = dict[str, Any]
 
-BASELINE_NAMES = {"same_tokens": "linear, same tokens", "whole_text": "linear, whole text"}
-BASELINE_TEXTS = {"same_tokens": "the same tokens as the cells see", "whole_text": "the whole review"}
 # Seen from the better mean. Colour never stands alone, so each has a sign too.
 LABELS = {BETTER: "better", WITHIN: "better, < margin", EQUIVALENT: "equivalent", UNDECIDED: "undecided", REFUSED: "no verdict"}
 SIGNS = {BETTER: "▲", WITHIN: "△", EQUIVALENT: "≈", UNDECIDED: "?", REFUSED: "×"}
-# What tutorials print, one run a cell: see conf/recipe/article.yaml.
-PRINTED = {"article": {"rnn": 0.810, "gru": 0.827, "lstm": 0.839}}
-IMDB = ("aclimdb", "imdb_npz")
 # An interval wider than this is told by its ends alone: its middle would say more than is known.
 WIDE = 0.3
 # More pairs than this are counted, not listed, in one sentence.
 MOST_LISTED = 4
 
 
-def score(value: float | None) -> str:
-    """A fraction or a loss with four decimals; a dash where there is none."""
+def decimal(value: float | None) -> str:
+    """A loss with four decimals; a dash where there is none."""
     return "–" if value is None else f"{value:.4f}"
-
-
-def mean_sd(values: dict[str, Any] | None) -> str:
-    """`0.8512 ± 0.0021`; the mean alone where one run has no spread, a dash where there was no run."""
-    if values is None:
-        return "–"
-    return score(values["mean"]) + ("" if values["sd"] is None else f" ± {score(values['sd'])}")
-
-
-def with_interval(values: dict[str, Any]) -> str:
-    """`0.8584 [0.8532, 0.8637]`."""
-    return f"{score(values['mean'])} [{score(values['low'])}, {score(values['high'])}]"
-
-
-def points(fraction: float | None) -> str:
-    """A fraction of accuracy in points with two decimals, and a true minus; a dash where there is none."""
-    return "–" if fraction is None else f"{100 * fraction:.2f}".replace("-0.00", "0.00").replace("-", "−")
-
-
-def span(low: float, high: float) -> str:
-    """An interval in points."""
-    return f"[{points(low)}, {points(high)}]"
-
-
-def gap(pair: Pair) -> str:
-    """`0.75 points [0.30, 1.20]`."""
-    return f"{points(pair['gap'])} points {span(pair['low'], pair['high'])}"
 
 
 def number(value: float) -> str:
@@ -95,7 +65,12 @@ def level(metrics: Metrics) -> str:
 
 def margin(metrics: Metrics) -> str:
     """`1 point`."""
-    return counted(round(100 * metrics["margin"], 9), "point")
+    return measure.of(metrics).margin(metrics["margin"])
+
+
+def gap(pair: Pair, metrics: Metrics) -> str:
+    """`0.75 points [0.30, 1.20]`."""
+    return measure.of(metrics).gap(pair)
 
 
 def oriented(pair: Pair) -> Pair:
@@ -114,6 +89,11 @@ def oriented(pair: Pair) -> Pair:
 def question(metrics: Metrics, study: dict[str, Any]) -> str:
     """What the study asks."""
     cells = list(metrics["arms"])
+    if not metrics["trials"]:
+        return (
+            f"What do the recipes {listed(study['recipes'])} score on the task {study['task']['name']} with {listed(cells)}, over fresh "
+            "seeds and as published, without a search?"
+        )
     return (
         f"Which recurrent cell is better on the task {study['task']['name']}, {listed(cells)}, when each gets a search of "
         f"{counted(metrics['headline'], 'trial')}? How sure are we, and what did the answer cost?"
@@ -123,6 +103,8 @@ def question(metrics: Metrics, study: dict[str, Any]) -> str:
 def answer(metrics: Metrics) -> str:
     """The verdict of the whole study in one sentence."""
     pairs, size = metrics["pairs"], counted(metrics["headline"], "trial")
+    if not metrics["trials"]:
+        return f"There was no search, so no verdict: {_recipes_scored(metrics)}."
     if not pairs:
         return "There is no pair of cells to compare, so there is no verdict."
     if all(pair["verdict"] == REFUSED for pair in pairs):
@@ -138,16 +120,32 @@ def answer(metrics: Metrics) -> str:
     return f"{start}; {_open_pairs(metrics)} ({level(metrics)} intervals)."
 
 
+def _recipes_scored(metrics: Metrics) -> str:
+    """What each recipe scores on test with each cell."""
+    told, arms = measure.of(metrics), metrics["arms"]
+    runs = next(iter(arms.values()))["recipes"]
+    scored = [
+        f"the {recipe} recipe scores "
+        + listed(f"{told.mean_sd(values['recipes'][recipe])} with {arm}" for arm, values in arms.items())
+        for recipe in runs
+    ]
+    seeds = counted(next(iter(runs.values()))["n"], "seed")
+    return f"on test {'; '.join(scored)} ({told.quantity}, mean ± sd of {seeds})"
+
+
 def _winner(metrics: Metrics, size: str) -> str:
     best = metrics["winner"]
     won = [oriented(pair) for pair in metrics["pairs"] if best in (pair["a"], pair["b"])]
-    gaps = [f"{gap(pair)} over {pair['b']}" + (" (less than the margin)" if pair["verdict"] == WITHIN else "") for pair in won]
+    gaps = [
+        f"{gap(pair, metrics)} over {pair['b']}" + (" (less than the margin)" if pair["verdict"] == WITHIN else "")
+        for pair in won
+    ]
     if len(won) > MOST_LISTED:
         nearest = min(range(len(won)), key=lambda place: won[place]["gap"])
         gaps = [f"at least {gaps[nearest]}, the nearest"]
     rival = won[0]["b"] if len(won) == 1 else "every other cell"
     return (
-        f"{best} is better than {rival}: the model that a search of {size} picks scores higher on test, by {listed(gaps)} "
+        f"{best} is better than {rival}: the model that a search of {size} picks {measure.of(metrics).leads}, by {listed(gaps)} "
         f"({level(metrics)} intervals; the margin is {margin(metrics)})."
     )
 
@@ -168,7 +166,7 @@ def _open_pairs(metrics: Metrics) -> str:
         if len(some) > MOST_LISTED:
             told.append(f"{len(some)} pairs of them are {said}")
         elif some:
-            against = listed(f"{pair['a']} against {pair['b']} ({gap(pair)})" for pair in some)
+            against = listed(f"{pair['a']} against {pair['b']} ({gap(pair, metrics)})" for pair in some)
             told.append(f"{against} {'is' if len(some) == 1 else 'are'} {said}")
     return ", and ".join(told)
 
@@ -180,12 +178,12 @@ def verdict_sentence(pair: Pair, metrics: Metrics) -> str:
     if pair["verdict"] == REFUSED:
         return f"No verdict on {a} against {b}: {pair['refusal']}"
     if pair["verdict"] == BETTER:
-        return f"{a} is better than {b} by {gap(pair)}."
+        return f"{a} is better than {b} by {gap(pair, metrics)}."
     if pair["verdict"] == WITHIN:
-        return f"{a} is better than {b}, but by less than the margin of {margin(metrics)}: {gap(pair)}."
+        return f"{a} is better than {b}, but by less than the margin of {margin(metrics)}: {gap(pair, metrics)}."
     if pair["verdict"] == EQUIVALENT:
-        return f"{a} and {b} are equivalent within {margin(metrics)}: {a} leads by {gap(pair)}."
-    return f"{a} against {b} is undecided: {a} leads by {gap(pair)}{_despite(pair, metrics)}. {trials_needed(pair, metrics)}"
+        return f"{a} and {b} are equivalent within {margin(metrics)}: {a} leads by {gap(pair, metrics)}."
+    return f"{a} against {b} is undecided: {a} leads by {gap(pair, metrics)}{_despite(pair, metrics)}. {trials_needed(pair, metrics)}"
 
 
 def _despite(pair: Pair, metrics: Metrics) -> str:
@@ -202,8 +200,8 @@ def trials_needed(pair: Pair, metrics: Metrics) -> str:
     needed = pair["trials_needed"]
     if needed is None:
         return (
-            "More trials alone will not decide it: the films of the test set by themselves leave the interval too wide for a "
-            f"margin of {margin(metrics)}."
+            f"More trials alone will not decide it: the {measure.of(metrics).groups} of the test set by themselves leave the interval "
+            f"too wide for a margin of {margin(metrics)}."
         )
     safe = "" if needed["safe"] == needed["likely"] else f" ({needed['safe']:,} to be safe)"
     studies = f", in studies of {metrics['headline']}" if metrics["design"] == "studies" else ""
@@ -211,38 +209,70 @@ def trials_needed(pair: Pair, metrics: Metrics) -> str:
 
 
 def baseline_sentence(metrics: Metrics) -> str:
-    """Whether the linear baselines score above the cells' searches: computed, whichever way it falls."""
-    return " ".join(
-        f"On {BASELINE_TEXTS[kind]}, a linear model (TF-IDF with logistic regression, up to {linear['ngrams']} words at a time, "
-        f"C {linear['C']:g}) scores {score(linear['test'])} on test: {_standing(metrics, linear['test'])}."
-        for kind, linear in metrics["baseline"].items()
-    )
+    """Whether the baselines score above the cells: computed, whichever way it falls."""
+    told = measure.of(metrics)
+    sentences = [
+        f"{_capital(_baseline(kind, values, told))} scores {told.told(values['test'])} on test: {_standing(metrics, values['test'])}."
+        for kind, values in metrics["baseline"].items()
+    ]
+    # Two texts of one model are no contest.
+    if len(sentences) > 1 and beside(metrics) == "the baselines":
+        sentences.append(f"The best of these is {told.stands_for(best_baseline(metrics))}.")
+    return " ".join(sentences)
+
+
+def _baseline(kind: str, values: dict[str, Any], told: Measure) -> str:
+    """What a baseline is, with the settings chosen for it."""
+    if "ngrams" in values:
+        text = {"same_tokens": "the same tokens as the cells see", "whole_text": f"the whole {told.example}"}[kind]
+        return f"on {text}, a linear model (TF-IDF with logistic regression, up to {values['ngrams']} words at a time, C {values['C']:g})"
+    chosen = ", ".join(f"{key} {plain(value)}" for key, value in values.get("chosen", {}).items())
+    return told.stands_for(kind) + (f" ({chosen})" if chosen else "")
+
+
+def beside(metrics: Metrics) -> str:
+    """What stands beside the cells, in a caption."""
+    return "linear models" if all("ngrams" in values for values in metrics["baseline"].values()) else "the baselines"
+
+
+def best_baseline(metrics: Metrics) -> str:
+    """The kind of the baseline that scores highest on test, the first of equals."""
+    return max(metrics["baseline"], key=lambda kind: metrics["baseline"][kind]["test"])
 
 
 def baseline_short(metrics: Metrics) -> str:
-    """The same of the linear model that sees what the cells see, in brief."""
-    test = metrics["baseline"]["same_tokens"]["test"]
-    return f"For scale: a linear model that sees the same tokens scores {score(test)}, {_standing(metrics, test)}."
+    """The same in brief: of the linear model that sees what the cells see, or else of the best baseline."""
+    told, kinds = measure.of(metrics), metrics["baseline"]
+    kind = "same_tokens" if "same_tokens" in kinds else best_baseline(metrics)
+    test = kinds[kind]["test"]
+    return f"For scale: {told.stands_for(kind)} scores {told.told(test)}, {_standing(metrics, test)}."
 
 
 def _standing(metrics: Metrics, test: float) -> str:
-    """Where a score lies beside the intervals of the cells' searches."""
-    places: dict[str, list[str]] = {"above": [], "within": [], "below": []}
+    """Where a score lies beside the intervals of the cells' searches; without a search, beside the seeds of the first recipe."""
+    above, below = ("above", "below") if measure.of(metrics).fraction else ("better than", "worse than")
+    places: dict[str, list[str]] = {above: [], "within": [], below: []}
     for arm, values in metrics["arms"].items():
-        tuned = values["tuned"]
-        places["above" if test > tuned["high"] else "below" if test < tuned["low"] else "within"].append(arm)
-    return listed(f"{place} the interval of {_every(arms, metrics)}" for place, arms in places.items() if arms)
+        tuned = values.get("tuned")
+        low, high = (tuned["low"], tuned["high"]) if tuned else (values["recipe"]["min"], values["recipe"]["max"])
+        places[above if test > high else below if test < low else "within"].append(arm)
+    recipe = next(iter(next(iter(metrics["arms"].values())).get("recipes", ())), None)
+    what = "the interval of" if metrics["trials"] else f"the seeds of the {recipe} recipe with"
+    return listed(f"{place} {what} {_every(arms, metrics)}" for place, arms in places.items() if arms)
 
 
 def _every(arms: Sequence[str], metrics: Metrics) -> str:
-    return f"every cell's search ({listed(arms)})" if len(arms) == len(metrics["arms"]) else f"{listed(arms)}"
+    if len(arms) < len(metrics["arms"]):
+        return listed(arms)
+    return f"every cell's search ({listed(arms)})" if metrics["trials"] else f"every cell ({listed(arms)})"
 
 
 def optimism_sentences(metrics: Metrics) -> list[str]:
     """What validation promised of each cell's best, and what fresh runs keep of it."""
+    told = measure.of(metrics)
     return [
-        f"{arm}: validation said {score(values['validation_of_best'])}, fresh runs say {score(values['replicates']['mean'])}, "
-        f"optimism {points(values['optimism'])} points."
+        f"{arm}: validation said {told.score(values['validation_of_best'])}, fresh runs say {told.score(values['replicates']['mean'])}, "
+        f"optimism {told.points(values['optimism'])} {told.gaps}."
         for arm, values in metrics["arms"].items()
     ]
 
@@ -296,17 +326,34 @@ def likely(values: dict[str, Any]) -> str:
 
 
 def _printed(metrics: Metrics, study: dict[str, Any]) -> list[str]:
-    """The numbers in print beside the range of our seeds."""
+    """The numbers in print beside the range of our seeds, of the recipe that the anecdote is told of."""
+    told = measure.of(metrics)
     name = metrics["anecdote"].get("recipe", {}).get("name")
-    printed = {arm: value for arm, value in PRINTED.get(name, {}).items() if arm in metrics["arms"]}
-    if study["task"]["source"] not in IMDB or len(printed) < 2:
+    cells = study.get("printed", {}).get(name, {})
+    printed = {arm: cells[arm][told.metric] for arm in metrics["arms"] if told.metric in cells.get(arm, {})}
+    if len(printed) < 2:
         return []
-    told = []
+    said = []
     for arm, value in printed.items():
         runs = metrics["arms"][arm]["recipe"]
-        place = "above" if value > runs["max"] else "below" if value < runs["min"] else "within"
-        told.append(f"{arm} {value:.3f} ({place} our {runs['min']:.4f} to {runs['max']:.4f})")
-    return [f"In print, one run a cell: {listed(told)}; the highest is {max(printed, key=lambda arm: printed[arm])}'s."]
+        least, most = sorted((told.shown(runs["min"]), told.shown(runs["max"])))
+        place = "above" if value > most else "below" if value < least else "within"
+        said.append(f"{arm} {value:.3f} ({place} our {least:.{told.decimals}f} to {most:.{told.decimals}f})")
+    which, best = ("highest", max) if told.fraction else ("lowest", min)
+    return [f"In print, one run a cell: {listed(said)}; the {which} is {best(printed, key=lambda arm: printed[arm])}'s."]
+
+
+def recipe_sentence(gap: dict[str, Any], metrics: Metrics) -> str:
+    """The gap of two cells within one recipe: of this recipe on this test set, never of the cells."""
+    told, turned = measure.of(metrics), gap["gap"] < 0
+    a, b = (gap["b"], gap["a"]) if turned else (gap["a"], gap["b"])
+    if gap["low"] is None:
+        return f"{gap['recipe']}: {a} leads {b} by {told.points(abs(gap['gap']))} {told.gaps} with one seed each, which says nothing."
+    ends = (-gap["high"], -gap["low"]) if turned else (gap["low"], gap["high"])
+    size = f"{told.points(abs(gap['gap']))} {told.gaps} {told.span(*ends)}"
+    if ends[0] > 0:
+        return f"{gap['recipe']}: {a} is better than {b} by {size}."
+    return f"{gap['recipe']}: {a} and {b} are not told apart: {a} leads by {size}."
 
 
 def efficient(metrics: Metrics, key: str) -> list[str]:
@@ -322,7 +369,7 @@ def efficient(metrics: Metrics, key: str) -> list[str]:
 def cost_sentence(metrics: Metrics) -> str:
     """Which cells are worth their cost, by each measure of it."""
     told = [f"by {key}, {listed(efficient(metrics, key))}" for key in ("seconds", "epochs", "parameters")]
-    return f"Cells that no other matches in both test accuracy and cost: {'; '.join(told)}."
+    return f"Cells that no other matches in both test {measure.of(metrics).name} and cost: {'; '.join(told)}."
 
 
 def order_sentences(metrics: Metrics) -> list[str]:
@@ -368,6 +415,10 @@ def plain(value: Any) -> str:
         if value is None or isinstance(value, bool)
         else str(value)
     )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def settings(values: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ from pipeline.training.fit import Epoch, Run
 from pipeline.training.protocol import PROTOCOL
 
 STATE = Path(".fairsweep/state")
-CODE = ("models", "training", "data")
+CODE = ("models", "training", "data", "evidence/scores.py")
 LOCK_SECONDS = 15.0
 # Trials that a sampler draws at random before it learns from them; Optuna's own 10 would leave a search of 10 nothing to learn.
 STARTUP = 3
@@ -55,6 +55,8 @@ class Job:
     def key(self) -> str:
         """The name of its file: kind, study where there are several, number, and eight digits of what it is trained with."""
         trained_with = {name: dataclasses.asdict(self.config)[name] for name in ("cell", "model", "train", "seed")}
+        # A recipe may cut texts otherwise, or train on less of them.
+        trained_with["task"] = task_settings(self.config)
         study = f"s{self.study}-" if self.separate else ""
         return f"{self.kind}-{study}{self.number:05d}-{digest(trained_with)[:8]}"
 
@@ -96,14 +98,19 @@ def own_overrides(config: Config, study: int, kind: str, number: int) -> list[st
 def code_digest() -> str:
     """sha256 over the source files that decide numbers, by path below pipeline/."""
     root = Path(__file__).parents[1]
-    files = sorted(path for folder in CODE for path in (root / folder).rglob("*.py"))
+    files = sorted(path for name in CODE for path in ([root / name] if name.endswith(".py") else (root / name).rglob("*.py")))
     return digest([[str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])
+
+
+def task_settings(config: Config) -> dict[str, Any]:
+    """What of the task decides numbers: all but where its archive comes from."""
+    sources = ("archive", "url", "checksum", "digest")
+    return {key: value for key, value in dataclasses.asdict(config.task).items() if key not in sources}
 
 
 def settings(config: Config, stage: str, data_digest: str) -> dict[str, Any]:
     """What the state's digest covers."""
     whole = dataclasses.asdict(config)
-    task = {key: value for key, value in whole["task"].items() if key not in ("archive", "url", "checksum", "digest")}
     libraries = ("keras", "tensorflow") if config.train.backend == "tensorflow" else ("keras", "jax")
     kept = ("name", "cell", "model", "train", "space", "space_seed", "split_seed", "seed")
     # What a study asks for depends on its sampler and its pruner, and on the Optuna they come from.
@@ -115,7 +122,7 @@ def settings(config: Config, stage: str, data_digest: str) -> dict[str, Any]:
         "code": code_digest(),
         "backend": {name: version(name) for name in libraries},
         "data": data_digest,
-        "task": task,
+        "task": task_settings(config),
         **{name: whole[name] for name in kept},
         **({"search": asked} if config.search.design == "studies" else {}),
     }

@@ -49,7 +49,7 @@ def run_row(record: Record) -> list[Any]:
 
 
 def write_runs(folder: Path, name: str, identity: Sequence[str], config: Config, records: Sequence[Record]) -> None:
-    """`NAME.csv`, `epochs.csv`, `timings.csv` and the two files of logits <float16>[runs, reviews] (nan for a failed run).
+    """`NAME.csv`, `epochs.csv`, `timings.csv` and the two files of logits [runs, reviews, ...] (nan for a failed run).
 
     `identity` names the columns that tell one run of a study from another: `trial`, or `kind` and `replicate`.
     """
@@ -82,11 +82,13 @@ def write_runs(folder: Path, name: str, identity: Sequence[str], config: Config,
 
 
 def stacked(logits: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Logits of all runs <float16>[runs, reviews]; a failed run is a row of nan, a shorter one ends in nan.
+    """Logits of all runs [runs, reviews, ...], their type that of the runs; a failed run is nan, a shorter one ends in nan.
 
     Validation parts hold whole movies, so those of two splits may differ by a review.
     """
-    table = np.full((len(logits), max((len(row) for row in logits if row is not None), default=0)), np.nan, np.float16)
+    there = [row for row in logits if row is not None]
+    first = there[0] if there else np.zeros(0, np.float16)
+    table = np.full((len(logits), max(map(len, there), default=0), *first.shape[1:]), np.nan, first.dtype)
     for place, row in zip(table, logits, strict=True):
         if row is not None:
             place[: len(row)] = row
@@ -117,7 +119,10 @@ def winners(config: Config, records: Sequence[Record]) -> list[Record]:
 
 
 def write_best(path: Path, keys: Iterable[str], chosen: Sequence[Record]) -> None:
-    """The best trial over all studies, then that of each study: its number, its scores and its values of the searched `keys`."""
+    """The best trial over all studies, then that of each study: its number, its scores and its values of the searched `keys`.
+
+    Without a search there is no study to tell of.
+    """
     import yaml
 
     def told(record: Record) -> dict[str, Any]:
@@ -131,6 +136,5 @@ def write_best(path: Path, keys: Iterable[str], chosen: Sequence[Record]) -> Non
         }
 
     top = best(chosen)
-    assert top is not None
-    document = {**told(top), "studies": [{"study": record.job.study, **told(record)} for record in chosen]}
+    document = {**(told(top) if top else {}), "studies": [{"study": record.job.study, **told(record)} for record in chosen]}
     path.write_text(yaml.safe_dump(document, sort_keys=False))

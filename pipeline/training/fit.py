@@ -12,8 +12,11 @@ import numpy as np
 
 from pipeline.config import Config
 from pipeline.data.arrays import Data
+from pipeline.data.form import Form
+from pipeline.evidence.scores import NO_LABEL, rate
 from pipeline.models.build import build_model
 from pipeline.training import backend
+from pipeline.training.batches import Buckets
 
 # Predictions run in batches of one fixed shape, so that XLA compiles one program for them; 5,000 and 25,000 divide by it.
 PREDICTION_BATCH = 1000
@@ -23,7 +26,10 @@ EPOCHS_BEFORE_FLOOR = 2
 
 @dataclass
 class Epoch:
-    """One epoch: mean training loss and accuracy over its batches, validation loss and accuracy after it."""
+    """One epoch: mean training loss and score over its batches (`accuracy`), validation loss and score after it.
+
+    Scores are the task's metric, higher better: of an error the negative.
+    """
 
     loss: float
     accuracy: float
@@ -55,56 +61,94 @@ class Run:
         return None if self.best_epoch is None else self.epochs[self.best_epoch - 1]
 
 
-def compiled(config: Config) -> Any:
+def compiled(config: Config, form: Form) -> Any:
     """`build_model` with its optimizer and loss, compiled by XLA."""
     import keras
 
-    optimizers = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
-    model = build_model(config)
+    from pipeline.models.micro_f1 import MicroF1
+
+    optimizers = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+    losses = {
+        "binary": keras.losses.BinaryCrossentropy,
+        "classes": keras.losses.SparseCategoricalCrossentropy,
+        "steps": keras.losses.BinaryCrossentropy,
+    }
+    metrics = {
+        ("binary", "accuracy"): lambda: keras.metrics.BinaryAccuracy(threshold=0.0, name="score"),
+        ("classes", "accuracy"): lambda: keras.metrics.SparseCategoricalAccuracy(name="score"),
+        ("steps", "f1"): lambda: MicroF1(name="score"),
+        ("regression", "mae"): lambda: keras.metrics.MeanAbsoluteError(name="score"),
+    }
+    measured = metrics.get((form.kind, form.metric))
+    train = config.train
+    model = build_model(config, form)
     model.compile(
-        optimizer=optimizers[config.train.optimizer](config.train.learning_rate, clipnorm=config.train.clipnorm),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
+        optimizer=optimizers[train.optimizer](train.learning_rate, clipnorm=train.clipnorm, clipvalue=train.clipvalue),
+        loss=keras.losses.MeanSquaredError() if form.kind == "regression" else losses[form.kind](from_logits=True),
+        metrics=[measured()] if measured else [],
         jit_compile=True,
     )
     return model
 
 
-def predict(model: Any, tokens: np.ndarray) -> np.ndarray:
-    """Logits <float16>[rows] of `tokens` <int32>[rows, length]; the last batch is filled up with empty rows."""
-    rows = len(tokens)
-    missing = -rows % PREDICTION_BATCH
+def predict(model: Any, inputs: np.ndarray, form: Form, buckets: Buckets) -> np.ndarray:
+    """Logits of `inputs` [rows, length] or [rows, length, features]; the last batch is filled up with empty rows.
+
+    <float16>[rows] (binary), [rows, classes], [rows, length, labels] (steps), or <float32>[rows, outputs] (regression).
+    """
+    steps = (inputs.shape[1],) if form.kind == "steps" else ()
+    whole = np.zeros((len(inputs), *steps, form.outputs), np.float32)
+    for length, rows in buckets.parts(inputs):
+        batch = PREDICTION_BATCH if form.features is None else min(PREDICTION_BATCH, len(rows))
+        own = _predicted(model, buckets.cut(inputs[rows], length), batch)
+        if form.kind == "steps":
+            whole[rows, :length] = own
+        else:
+            whole[rows] = own
+    if form.kind == "regression":
+        return whole
+    return (whole[:, 0] if form.kind == "binary" else whole).astype(np.float16)
+
+
+def _predicted(model: Any, inputs: np.ndarray, batch: int) -> np.ndarray:
+    rows = len(inputs)
+    missing = -rows % batch
     if missing:
-        tokens = np.concatenate([tokens, np.zeros((missing, tokens.shape[1]), tokens.dtype)])
-    logits = model.predict(tokens, batch_size=PREDICTION_BATCH, verbose=0)
-    return logits[:rows, 0].astype(np.float16)
-
-
-def score(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Log loss and accuracy of `logits` <float16>[rows] for `labels` <uint8>[rows] of 0 and 1; class 1 is logit > 0."""
-    z = logits.astype(np.float64)
-    loss = np.mean(np.logaddexp(0.0, z) - labels * z)
-    return float(loss), float(np.mean((z > 0) == (labels == 1)))
+        inputs = np.concatenate([inputs, np.zeros((missing, *inputs.shape[1:]), inputs.dtype)])
+    outputs: np.ndarray = model.predict(inputs, batch_size=batch, verbose=0)[:rows]
+    return outputs
 
 
 def should_stop(config: Config, epochs: list[Epoch]) -> bool:
     """Whether a run ends early, told by its own epochs alone so that trials stay independent."""
     best = max(range(len(epochs)), key=lambda i: (epochs[i].validation, -i))
     stale = config.train.patience is not None and len(epochs) - 1 - best >= config.train.patience
-    dead = len(epochs) > EPOCHS_BEFORE_FLOOR and epochs[best].validation < config.train.floor
+    floor = config.train.floor
+    dead = floor is not None and len(epochs) > EPOCHS_BEFORE_FLOOR and epochs[best].validation < floor
     return stale or dead
 
 
-def train_epoch(model: Any, config: Config, data: Data, rows: np.ndarray) -> Epoch:
-    """One pass over `rows` <int64>[rows] of the training part, then the validation score (its logits are not kept)."""
-    history = model.fit(
-        data.train_tokens[rows],
-        data.train_labels[rows],
-        batch_size=config.train.batch_size,
-        shuffle=False,
-        verbose=0,
-    ).history
-    return Epoch(float(history["loss"][-1]), float(history["accuracy"][-1]), math.nan, math.nan)
+def train_epoch(model: Any, config: Config, data: Data, buckets: Buckets, shuffle: np.random.Generator) -> Epoch:
+    """One pass over the training part in whole batches; the validation score is not known yet."""
+    form, inputs, labels = data.form, data.train_inputs, data.train_labels
+    if form.kind == "steps":
+        labels = np.where(labels == NO_LABEL, 0, labels)
+    if len(buckets.edges) > 1:
+        model.reset_metrics()
+        told: dict[str, Any] = {}
+        for length, rows in buckets.batches(inputs, config.train.batch_size, shuffle):
+            target = labels[rows, :length] if form.kind == "steps" else labels[rows]
+            told = model.train_on_batch(buckets.cut(inputs[rows], length), target, return_dict=True)
+    else:
+        batch = min(config.train.batch_size, len(labels))
+        rows = shuffle.permutation(len(labels))[: len(labels) // batch * batch]
+        history = model.fit(inputs[rows], labels[rows], batch_size=batch, shuffle=False, verbose=0).history
+        told = {name: values[-1] for name, values in history.items()}
+    loss = float(told["loss"])
+    if form.metric == "nll":
+        return Epoch(loss * form.outputs, -loss * form.outputs, math.nan, math.nan)
+    score = float(told["score"])
+    return Epoch(loss, -score * form.scale if form.metric == "mae" else score, math.nan, math.nan)
 
 
 def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable[[int, Epoch], bool | None] | None = None) -> Run:
@@ -119,20 +163,21 @@ def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable
 
     keras.backend.clear_session()
     started = time.perf_counter()
-    model = compiled(config)
+    form = data.form
+    buckets = Buckets.of(config, form, data.train_inputs)
+    model = compiled(config, form)
     run = Run(parameters=model.count_params())
     shuffle = np.random.default_rng(config.seed)
-    batch = min(config.train.batch_size, len(data.train_labels))
-    whole = len(data.train_labels) // batch * batch
     marks, weights = [time.perf_counter()], None
     for number in range(1, config.train.epochs + 1):
-        epoch = train_epoch(model, config, data, shuffle.permutation(len(data.train_labels))[:whole])
+        epoch = train_epoch(model, config, data, buckets, shuffle)
         if not math.isfinite(epoch.loss):
             return failed(run, f"loss is {epoch.loss} in epoch {number}", started)
-        logits = predict(model, data.validation_tokens)
+        logits = predict(model, data.validation_inputs, form, buckets)
         if not np.isfinite(logits).all():
             return failed(run, f"logits are not finite after epoch {number}", started)
-        epoch.validation_loss, epoch.validation = score(logits, data.validation_labels)
+        rated = rate(form.metric, logits, data.validation_labels, form.scale)
+        epoch.validation_loss, epoch.validation = rated.loss, rated.value
         run.epochs.append(epoch)
         if run.best is None or config.train.keep == "last" or epoch.validation > run.best.validation:
             run.best_epoch, run.validation_logits, weights = number, logits, model.get_weights()
@@ -144,7 +189,7 @@ def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable
             run.state = "pruned"
             break
     model.set_weights(weights)
-    run.test_logits = predict(model, data.test_tokens)
+    run.test_logits = predict(model, data.test_inputs, form, buckets)
     if not np.isfinite(run.test_logits).all():
         return failed(run, f"test logits of epoch {run.best_epoch} are not finite", started)
     run.model = model_bytes(model) if keep_model else None

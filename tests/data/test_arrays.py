@@ -39,12 +39,12 @@ def imdb(imdb_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_shapes_and_types(study: Path) -> None:
     data = arrays.load(study / "arrays", GENERATED, 0)
-    assert data.train_tokens.shape == (1280, 40)
-    assert data.validation_tokens.shape == (320, 40)
-    assert data.test_tokens.shape == (1000, 40)
-    assert data.train_tokens.dtype == data.test_tokens.dtype == np.int32
+    assert data.train_inputs.shape == (1280, 40)
+    assert data.validation_inputs.shape == (320, 40)
+    assert data.test_inputs.shape == (1000, 40)
+    assert data.train_inputs.dtype == data.test_inputs.dtype == np.int32
     assert data.train_labels.dtype == data.validation_labels.dtype == np.uint8
-    assert data.train_tokens.max() < 160
+    assert data.train_inputs.max() < 160
     assert data.by_movie
     assert np.load(study / "sealed" / "test_labels.npy").dtype == np.uint8
 
@@ -87,11 +87,34 @@ def test_movies_are_numbered_as_they_appear(study: Path) -> None:
 
 
 def test_split_seeds_split_differently(study: Path) -> None:
-    first, second = (arrays.validation_mask(study / "arrays", seed) for seed in (0, 1))
+    first, second = (arrays.split(study / "arrays", GENERATED, seed)[1] for seed in (0, 1))
     assert not np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("change", [{"length": 41}, {"vocabulary": 200}, {"padding": "post"}, {"name": "imdb"}])
+@pytest.mark.parametrize(("length", "padding"), [(7, "pre"), (60, "post"), (60, "pre")])
+def test_texts_can_be_cut_to_any_length_later(study: Path, length: int, padding: str, tmp_path: Path, generated_archive: Path) -> None:
+    other = replace(GENERATED, length=length, padding=padding)
+    arrays.write(sources.read(other, generated_archive), other, tmp_path / "arrays", tmp_path / "sealed")
+    made, cut = (arrays.load(folder / "arrays", other, 0) for folder in (tmp_path, study))
+    assert cut.form.length == length
+    for name in ("train_inputs", "validation_inputs", "test_inputs", "train_labels"):
+        assert np.array_equal(getattr(made, name), getattr(cut, name)), name
+
+
+def test_a_fraction_of_the_training_rows_lies_in_a_larger_one(study: Path) -> None:
+    parts = {
+        fraction: arrays.split(study / "arrays", replace(GENERATED, train_fraction=fraction), 0) for fraction in (0.1, 0.3, 1.0)
+    }
+    assert [int(train.sum()) for train, _ in parts.values()] == [128, 384, 1280]
+    assert not (parts[0.1][0] & ~parts[0.3][0]).any()
+    assert all(np.array_equal(validation, parts[1.0][1]) for _, validation in parts.values())
+    other, _ = arrays.split(study / "arrays", replace(GENERATED, train_fraction=0.1), 1)
+    assert not np.array_equal(other, parts[0.1][0])
+    with pytest.raises(FairsweepError, match=r"task.train_fraction=0.0001: leaves no row of 1,280"):
+        arrays.load(study / "arrays", replace(GENERATED, train_fraction=0.0001), 0)
+
+
+@pytest.mark.parametrize("change", [{"vocabulary": 200}, {"name": "imdb"}])
 def test_arrays_of_another_task_are_refused(study: Path, change: dict[str, object]) -> None:
     key, value = next(iter(change.items()))
     with pytest.raises(FairsweepError) as error:
@@ -137,7 +160,7 @@ def test_real_reviews(imdb: Path) -> None:
 def test_real_split_is_exact(imdb: Path) -> None:
     movies, labels = (np.load(imdb / "arrays" / f"train_{name}.npy") for name in ("movies", "labels"))
     for seed in range(3):
-        rows = arrays.validation_mask(imdb / "arrays", seed)
+        _, rows = arrays.split(imdb / "arrays", Task(name="imdb", source="aclimdb"), seed)
         assert rows.sum() == 5000
         assert labels[rows].sum() == 2500
         assert not set(movies[rows]) & set(movies[~rows])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.data.splits import validation_rows
+from pipeline.data.splits import ordered_rows, validation_rows
 
 
 def reviews(rows: int = 2000, movies: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -41,3 +41,34 @@ def test_bad_arguments_are_named() -> None:
         validation_rows(labels, movies, 0, fraction=1.0)
     with pytest.raises(ValueError, match="equally long, not 2000 and 1999"):
         validation_rows(labels, movies[1:], 0)
+
+
+@pytest.mark.parametrize(("rows", "reach"), [(100, 1), (103, 5), (1772, 56), (31, 10)])
+@pytest.mark.parametrize("seed", range(6))
+def test_ordered_parts_share_no_value(rows: int, reach: int, seed: int) -> None:
+    train, validation = ordered_rows(rows, reach, seed)
+    place = np.flatnonzero(validation)
+    assert np.array_equal(place, np.arange(place[0], place[-1] + 1))
+    assert len(place) == pytest.approx(rows / 5, abs=1)
+    assert place[-1] == pytest.approx((5 - seed % 5) * rows / 5 - 1, abs=1)
+    # Exactly the rows all of whose values no validation row has.
+    taken = {value for row in place for value in range(row, row + reach)}
+    assert train.tolist() == [taken.isdisjoint(range(row, row + reach)) for row in range(rows)]
+
+
+def test_every_row_validates_once_in_five_seeds() -> None:
+    assert (sum(ordered_rows(103, 5, seed)[1].astype(int) for seed in range(5)) == 1).all()
+    assert ordered_rows(103, 5, 0, fraction=0.25)[1].sum() == 26
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((100, 5, 0, 0.3), r"whole number above 1, not 0\.3"),
+        ((100, 5, 0, 1.0), r"not 1\.0"),
+        ((20, 30, 0), "20 rows of reach 30"),
+    ],
+)
+def test_ordered_parts_need_a_fraction_and_rows(arguments: tuple, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ordered_rows(*arguments)

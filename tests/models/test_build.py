@@ -1,4 +1,4 @@
-"""The network: its size, its initial weights, what masking does."""
+"""The network: its size, its initial weights, its heads, what masking does."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import Cell, Config, Model, Task, Train
-from pipeline.models.build import build_model
+from pipeline.config import Cell, Config, Model, Task, Train, compose
+from pipeline.data.form import PAD, Form
+from pipeline.errors import FairsweepError
+from pipeline.models import build
 from pipeline.models.cells import CELLS
 from pipeline.training import backend
 
 LENGTH, VOCABULARY = 8, 24
+EVERY = [*CELLS, *(f"bi_{cell}" for cell in CELLS)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,6 +32,10 @@ def config(cell: str, length: int = LENGTH, seed: Any = 0, **model: Any) -> Conf
         train=Train(),
         seed=seed,
     )
+
+
+def build_model(given: Config, form: Form | None = None) -> Any:
+    return build.build_model(given, form or Form(length=given.task.length))
 
 
 def weights(given: Config) -> list[np.ndarray]:
@@ -55,6 +62,71 @@ def test_parameters_are_counted_by_the_formula(cell: str) -> None:
 
 def test_the_formula_covers_every_cell() -> None:
     assert set(CELLS) == {"rnn", "gru", "lstm"}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_that_reads_both_ways_has_twice_the_weights_and_other_ones(cell: str) -> None:
+    model = build_model(config(f"bi_{cell}", layers=2))
+    table, head = VOCABULARY * 5, 2 * 6 + 1
+    assert model.count_params() == table + 2 * recurrent(cell, 5, 6) + 2 * recurrent(cell, 12, 6) + head
+    kernels = [weight for weight in model.get_layer(f"bi_{cell}_0").weights if weight.path.endswith("/kernel")]
+    assert len(kernels) == 2
+    assert not np.array_equal(*(np.asarray(kernel) for kernel in kernels))
+
+
+@pytest.mark.parametrize(("cell", "parameters"), [("rnn", 12_714), ("gru", 35_370), ("lstm", 46_698)])
+def test_the_stacked_recipe_has_the_tutorials_parameters(cell: str, parameters: int) -> None:
+    given = compose(["study=imdb", "task=tagging", "recipe=stacked", f"cell={cell}"])
+    form = Form("steps", "f1", 10, features=256, length=256)
+    model = build_model(given, form)
+    assert (model.input_shape, model.output_shape) == ((None, 256, 256), (None, 256, 10))
+    assert model.count_params() == parameters
+
+
+HEADS = {
+    "binary": (Form(length=LENGTH), (3, 1)),
+    "classes": (Form("classes", outputs=4, features=3, length=LENGTH), (3, 4)),
+    "regression": (Form("regression", "mae", 2, features=1, length=LENGTH), (3, 2)),
+    "steps": (Form("steps", "f1", 5, features=3, length=LENGTH), (3, LENGTH, 5)),
+}
+
+
+@pytest.mark.parametrize("cell", EVERY)
+@pytest.mark.parametrize("kind", HEADS)
+def test_every_cell_has_every_head(cell: str, kind: str) -> None:
+    form, shape = HEADS[kind]
+    model = build_model(config(cell, layers=2), form)
+    inputs = np.zeros((3, LENGTH), np.int32) if form.features is None else np.ones((3, LENGTH, form.features), np.float32)
+    logits = np.asarray(model(inputs))
+    assert logits.shape == shape
+    assert np.isfinite(logits).all()
+    assert model.layers[-1].activation.__name__ == "linear"
+
+
+def test_what_cannot_be_built_is_refused_by_name() -> None:
+    causal = Form("steps", "nll", 5, features=5, length=LENGTH, padded=True, causal=True)
+    for cell in CELLS:
+        with pytest.raises(FairsweepError, match=f"cell=bi_{cell}: .* would see it. Choose {cell}."):
+            build.check_model(config(f"bi_{cell}"), causal)
+        build.check_model(config(cell), causal)
+    with pytest.raises(FairsweepError, match="cell.type=gur: no such cell; the nearest is 'gru'"):
+        build.check_model(config("gur"), Form())
+    with pytest.raises(FairsweepError, match="model.pooling=max: task tiny asks for every step"):
+        build.check_model(config("gru", pooling="max"), causal)
+    with pytest.raises(FairsweepError, match="train.buckets=2: every row of task tiny is equally long"):
+        build.check_model(replace(config("gru"), train=Train(buckets=2)), HEADS["steps"][0])
+
+
+def test_what_a_step_says_depends_on_no_later_one() -> None:
+    form = Form("steps", "nll", 5, features=3, length=LENGTH, padded=True, causal=True)
+    numbers = np.random.default_rng(0).random((2, LENGTH, 3)).astype(np.float32)
+    later = numbers.copy()
+    later[:, 5:] = 0.3
+    for cell in CELLS:
+        model = build_model(config(cell, layers=2), form)
+        before, after = (np.asarray(model(inputs)) for inputs in (numbers, later))
+        assert np.array_equal(before[:, :5], after[:, :5])
+        assert not np.array_equal(before[:, 5:], after[:, 5:])
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -93,29 +165,58 @@ def test_dropout_reaches_its_layers() -> None:
     assert not [layer for layer in build_model(config("gru")).layers if layer.name.startswith("dropout_")]
 
 
-def predictions(cell: str, masking: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The same reviews behind no padding and behind four zeros, through the same weights."""
+def predictions(cell: str, side: str, **model: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The same reviews without padding and with four zeros on one side, through the same weights."""
     tokens = np.random.default_rng(0).integers(1, VOCABULARY, (6, LENGTH)).astype(np.int32)
-    padded = np.concatenate([np.zeros((6, 4), np.int32), tokens], axis=1)
-    short, long = (build_model(config(cell, length, masking=masking)) for length in (LENGTH, LENGTH + 4))
+    zeros = np.zeros((6, 4), np.int32)
+    padded = np.concatenate([zeros, tokens] if side == "pre" else [tokens, zeros], axis=1)
+    short, long = (build_model(config(cell, length, **model)) for length in (LENGTH, LENGTH + 4))
     # Larger than the initial ones, so that four more steps would show.
     large = [4 * values for values in short.get_weights()]
-    for model in (short, long):
-        model.set_weights(large)
+    for each in (short, long):
+        each.set_weights(large)
     return np.asarray(short(tokens)), np.asarray(long(padded))
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_with_masking_more_padding_changes_nothing(cell: str) -> None:
-    short, long = predictions(cell, masking=True)
+@pytest.mark.parametrize("pooling", ["last", "max", "mean"])
+@pytest.mark.parametrize("side", ["pre", "post"])
+@pytest.mark.parametrize("cell", EVERY)
+def test_with_masking_more_padding_changes_nothing(cell: str, side: str, pooling: str) -> None:
+    short, long = predictions(cell, side, masking=True, pooling=pooling)
     assert short == pytest.approx(long, abs=1e-5)
-    assert np.ptp(short) > 0.1
+    assert np.ptp(short) > 0.05
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_without_masking_padding_is_read(cell: str) -> None:
-    short, long = predictions(cell, masking=False)
+@pytest.mark.parametrize("side", ["pre", "post"])
+@pytest.mark.parametrize("cell", EVERY)
+def test_without_masking_padding_is_read(cell: str, side: str) -> None:
+    short, long = predictions(cell, side, masking=False)
     assert np.abs(short - long).max() > 1e-3
+
+
+@pytest.mark.parametrize("pooling", ["last", "max", "mean"])
+@pytest.mark.parametrize("cell", EVERY)
+def test_padded_steps_of_numbers_change_nothing(cell: str, pooling: str) -> None:
+    numbers = np.random.default_rng(0).random((4, LENGTH, 3)).astype(np.float32)
+    padded = np.concatenate([numbers, np.full((4, 4, 3), PAD, np.float32)], axis=1)
+    forms = [Form("classes", outputs=4, features=3, length=length, padded=True) for length in (LENGTH, LENGTH + 4)]
+    short, long = (build_model(config(cell, pooling=pooling), form) for form in forms)
+    long.set_weights(short.get_weights())
+    assert np.asarray(short(numbers)) == pytest.approx(np.asarray(long(padded)), abs=1e-6)
+
+
+def test_pooling_is_over_the_steps() -> None:
+    """One unit layer whose states are known: last, mean and maximum of what the layer gives at every step."""
+    import keras
+
+    tokens = np.random.default_rng(0).integers(1, VOCABULARY, (6, LENGTH)).astype(np.int32)
+    models = {pooling: build_model(config("gru", pooling=pooling)) for pooling in ("last", "max", "mean")}
+    every = keras.Model(models["max"].input, models["max"].get_layer("gru_0").output)
+    states = np.asarray(every(tokens))
+    head = models["max"].get_layer("logit")
+    pooled = {"last": states[:, -1], "max": states.max(axis=1), "mean": states.mean(axis=1)}
+    for pooling, model in models.items():
+        assert np.asarray(model(tokens)) == pytest.approx(np.asarray(head(pooled[pooling])), abs=1e-6)
 
 
 def test_the_output_is_one_logit_a_review() -> None:

@@ -19,14 +19,19 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from pipeline.config import Cell, Config, Model, Task, Train
 from pipeline.data.arrays import Data
+from pipeline.data.form import PAD, Form
 from pipeline.errors import FairsweepError
 from pipeline.models.cells import CELLS
 from pipeline.search.champion import reproducible
 from pipeline.training import backend
-from pipeline.training.fit import PREDICTION_BATCH, Epoch, Run, compiled, fit, model_bytes, predict, score, should_stop
+from pipeline.evidence.scores import NO_LABEL, rate
+from pipeline.training import fit as fitting
+from pipeline.training.batches import Buckets
+from pipeline.training.fit import PREDICTION_BATCH, Epoch, Run, fit, model_bytes, should_stop
 
 BACKEND = os.environ.get("FAIRSWEEP_TEST_BACKEND", "tensorflow")
 LENGTH, VOCABULARY, TRAIN = 8, 24, 64
+FORM = Form(length=LENGTH)
 # Keras 3.15 reads its variables (on TensorFlow only to save them) by a call of np.array that NumPy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 
@@ -59,7 +64,20 @@ def data() -> Data:
     def labels(rows: int) -> np.ndarray:
         return generator.permutation(np.arange(rows) % 2).astype(np.uint8)
 
-    return Data(tokens(TRAIN), labels(TRAIN), tokens(40), labels(40), tokens(30), "digest", True)
+    return Data(FORM, tokens(TRAIN), labels(TRAIN), tokens(40), labels(40), tokens(30), "digest", True)
+
+
+def compiled(given: Config) -> Any:
+    return fitting.compiled(given, FORM)
+
+
+def predict(model: Any, tokens: np.ndarray) -> np.ndarray:
+    return fitting.predict(model, tokens, FORM, Buckets.of(config(), FORM, tokens))
+
+
+def score(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    rated = rate("accuracy", logits, labels)
+    return rated.loss, rated.value
 
 
 @cache
@@ -79,7 +97,7 @@ def everything(run: Run) -> tuple:
 def test_a_train_step_changes_every_weight(cell: str) -> None:
     backend.use(BACKEND)
     model = compiled(config(cell))
-    tokens, labels = data().train_tokens[:16] // 2, data().train_labels[:16]
+    tokens, labels = data().train_inputs[:16] // 2, data().train_labels[:16]
     before = model.get_weights()
     model.train_on_batch(tokens, labels)
     changed = [one != other for one, other in zip(before, model.get_weights(), strict=True)]
@@ -98,6 +116,37 @@ def test_every_cell_can_memorise_64_reviews(cell: str) -> None:
     assert run.epochs[-1].loss < 0.1 < run.epochs[0].loss
 
 
+def numbers(kind: str) -> Data:
+    """Eight examples of numbers of one kind; those of steps end in padding."""
+    generator = np.random.default_rng(0)
+    inputs = generator.random((8, LENGTH, 3)).astype(np.float32)
+    if kind == "classes":
+        form, labels = Form(kind, outputs=3, features=3, length=LENGTH), np.arange(8).astype(np.uint8) % 3
+    elif kind == "regression":
+        form = Form(kind, "mae", 2, features=3, length=LENGTH, scale=2.0)
+        labels = generator.normal(size=(8, 2)).astype(np.float32)
+    else:
+        form = Form("steps", kind, 4, features=3, length=LENGTH, padded=True)
+        labels = generator.integers(0, 2, (8, LENGTH, 4)).astype(np.uint8)
+        inputs[:4, 5:], labels[:4, 5:] = PAD, NO_LABEL
+    return Data(form, inputs, labels, inputs, labels, inputs[:5], "digest", False)
+
+
+@pytest.mark.parametrize("cell", [*CELLS, *(f"bi_{cell}" for cell in CELLS)])
+@pytest.mark.parametrize(("kind", "least"), [("classes", 0.99), ("regression", -0.2), ("f1", 0.97), ("nll", -0.4)])
+def test_every_cell_and_head_can_memorise_8_examples(cell: str, kind: str, least: float) -> None:
+    settings: dict[str, Any] = {"units": 32, "batch_size": 8, "epochs": 150, "learning_rate": 0.03, "keep": "last"}
+    own = numbers(kind)
+    run = fit(config(cell, **settings), own)
+    assert run.best is not None
+    assert run.best.validation > least
+    # The training score is of the weights before the last step, validation of those after it.
+    assert run.epochs[-1].accuracy == pytest.approx(run.best.validation, abs=0.15)
+    assert run.test_logits is not None
+    assert run.test_logits.shape == (5, *((LENGTH, 4) if own.form.kind == "steps" else (own.form.outputs,)))
+    assert run.test_logits.dtype == (np.float32 if kind == "regression" else np.float16)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -109,11 +158,25 @@ def test_every_cell_can_memorise_64_reviews(cell: str) -> None:
         {"clipnorm": 1e-9},
         {"optimizer": "rmsprop"},
         {"batch_size": TRAIN},
+        {"optimizer": "sgd"},
+        {"clipvalue": 1e-9},
+        {"buckets": 3},
+        {"input_dropout": 0.5},
+        {"pooling": "max"},
+        {"layer_norm": True},
+        {"hidden": 4},
     ],
     ids=str,
 )
 def test_every_setting_is_connected(changed: dict[str, Any]) -> None:
     assert everything(trained(**changed)) != everything(trained())
+
+
+@pytest.mark.parametrize(("cell", "key"), [("gru", "reset_after"), ("lstm", "unit_forget_bias")])
+def test_a_cells_own_settings_are_connected(cell: str, key: str) -> None:
+    changed = config(cell)
+    setattr(changed.cell, key, False)
+    assert everything(fit(changed, data())) != everything(trained(cell=cell))
 
 
 def test_equal_trainings_are_equal_to_the_bit() -> None:
@@ -145,7 +208,7 @@ def test_a_last_batch_that_is_not_full_is_left_out() -> None:
     # Of 64 rows one batch of 40 is trained on: the loss of that epoch is that of one step.
     model = compiled(config(batch_size=40))
     rows = np.random.default_rng(0).permutation(TRAIN)[:40]
-    loss = model.train_on_batch(data().train_tokens[rows], data().train_labels[rows])[0]
+    loss = model.train_on_batch(data().train_inputs[rows], data().train_labels[rows])[0]
     assert run.epochs[0].loss == pytest.approx(float(loss), rel=1e-5)
 
 
@@ -184,8 +247,8 @@ def test_the_kept_model_is_that_of_the_kept_epoch() -> None:
         path = Path(folder) / "model.keras"
         path.write_bytes(run.model)
         model = keras.models.load_model(path)
-    assert np.array_equal(predict(model, data().test_tokens), run.test_logits)
-    assert np.array_equal(predict(model, data().validation_tokens), run.validation_logits)
+    assert np.array_equal(predict(model, data().test_inputs), run.test_logits)
+    assert np.array_equal(predict(model, data().validation_inputs), run.validation_logits)
 
 
 def test_a_run_without_a_better_epoch_stops_early() -> None:

@@ -1,0 +1,180 @@
+"""docs/extend.md, followed word for word in a copy of the project: each file written, each command run."""
+
+import csv
+import importlib.util
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.config import compose
+from pipeline.errors import FairsweepError
+from study_copy import ROOT, StudyCopy
+
+PAGE = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
+# The name of a block's file stands on the line above it; a block without a language is commands.
+BLOCK = re.compile(
+    r"^(?:(?P<end>At the end of )?`(?P<file>[\w./]+)`:\n\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+)
+BLOCKS = [*BLOCK.finditer(PAGE)]
+COMMANDS = [line for block in BLOCKS if not block["language"] for line in block["text"].splitlines()]
+STUDIES = [Path(block["file"]).stem for block in BLOCKS if (block["file"] or "").startswith("conf/study/")]
+NO_DROPOUT = {"dropout": 0.0, "recurrent_dropout": 0.0}
+TOPICS = {"sea": "wave salt harbour tide ship", "sky": "cloud star wing moon storm", "land": "stone field river road hill"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """A row of the CSV file."""
+
+    message: str
+    topic: str
+    author: str
+
+
+def messages(count: int = 3000, authors: int = 150) -> list[Message]:
+    """Messages of three topics, most words of which belong to none, with all that a CSV field may hold."""
+    generator = np.random.default_rng(0)
+    made = []
+    for number in range(count):
+        topic = list(TOPICS)[generator.integers(3)]
+        words = [f"word{generator.zipf(1.5) % 300}" for _ in range(generator.integers(3, 25))]
+        for _ in range(generator.integers(1, 4)):
+            words.insert(generator.integers(len(words) + 1), str(generator.choice(TOPICS[topic].split())))
+        odd = ['"so," he said:\n', "naïve, 東京; ", ""][number % 3]
+        made.append(Message(f"{odd}{' '.join(words)}.", topic, f"author {generator.integers(authors)}"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
+    """A copy of the project after all edits of the page, `messages.csv` in its root and `make` at hand."""
+    copy = StudyCopy(tmp_path_factory.mktemp("extended") / "project", "imdb")
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(ROOT / name, copy.root)
+    # The environment of the tests stands for the one that make would set up.
+    (copy.root / ".venv/bin").mkdir(parents=True)
+    (copy.root / ".venv/bin/ready").touch()
+    for block in BLOCKS:
+        if block["file"]:
+            path = copy.root / block["file"]
+            assert path.exists() == bool(block["end"]), path
+            path.write_text((f"{path.read_text()}\n\n" if block["end"] else "") + block["text"], encoding="utf-8")
+    with (copy.root / "messages.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["message", "topic", "author"])
+        writer.writerows([one.message, one.topic, one.author] for one in messages())
+    return copy
+
+
+def test_each_block_is_a_file_or_commands() -> None:
+    assert len(BLOCKS) == PAGE.count("\n```") / 2
+    assert [block["text"] for block in BLOCKS if bool(block["file"]) != bool(block["language"])] == []
+    assert {line.split()[0] for line in COMMANDS} == {"python", "make"}
+    assert [line for line in COMMANDS if line.startswith("make")] == [f"make run STUDY={study}" for study in STUDIES]
+    assert [block["file"] for block in BLOCKS if block["language"] == "yaml" and block["text"].count("\n") > 20] == []
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_each_study_is_composed(study: str, project: StudyCopy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.root)
+    config = compose([f"study={study}"])
+    assert config.name == study
+    assert set(config.cells) <= {path.stem for path in (project.root / "conf/cell").iterdir()}
+
+
+def module_of(path: Path, name: str) -> ModuleType:
+    """The file of the copy as a module of its own."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def new_cell(project: StudyCopy, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The page's entry of CELLS."""
+    own = module_of(project.root / "pipeline/models/mgu.py", "mgu_of_the_page")
+    monkeypatch.setitem(sys.modules, "pipeline.models.mgu", own)
+    return module_of(project.root / "pipeline/models/cells.py", "cells_of_the_page").CELLS["mgu"]
+
+
+# Keras's own way of storing a variable does not know numpy 2's `copy` keyword yet.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+def test_the_new_cell_computes_its_formula_and_is_saved_whole(new_cell: Callable[..., Any], tmp_path: Path) -> None:
+    layer = new_cell(4, **NO_DROPOUT, **seeded(), return_sequences=True)
+    inputs = keras.Input((5, 3))
+    model = keras.Model(inputs, layer(inputs))
+    kernel, recurrent, _ = model.get_weights()
+    np.testing.assert_array_equal(kernel, seeded()["kernel_initializer"]((3, 8)))
+    bias = np.linspace(-1, 1, 8, dtype=np.float32)
+    model.set_weights([kernel, recurrent, bias])
+    steps = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+    state, expected = np.zeros((2, 4)), []
+    for step in steps.swapaxes(0, 1):
+        gate = 1 / (1 + np.exp(-(step @ kernel[:, :4] + state @ recurrent[:, :4] + bias[:4])))
+        candidate = np.tanh(step @ kernel[:, 4:] + (gate * state) @ recurrent[:, 4:] + bias[4:])
+        state = (1 - gate) * state + gate * candidate
+        expected.append(state)
+    np.testing.assert_allclose(model.predict(steps, verbose=0).swapaxes(0, 1), expected, atol=1e-5)
+    model.save(tmp_path / "mgu.keras")
+    loaded = keras.models.load_model(tmp_path / "mgu.keras")
+    np.testing.assert_array_equal(loaded.predict(steps, verbose=0), model.predict(steps, verbose=0))
+
+
+@pytest.mark.parametrize("option", NO_DROPOUT)
+def test_options_that_the_new_cell_has_not_are_refused(option: str, new_cell: Callable[..., Any]) -> None:
+    with pytest.raises(FairsweepError, match=r"^cell mgu: it has no dropout of its own"):
+        new_cell(4, **{**NO_DROPOUT, option: 0.1}, **seeded())
+
+
+def seeded() -> dict[str, Any]:
+    """What the network gives each cell."""
+    first = {
+        "kernel_initializer": keras.initializers.GlorotUniform(seed=1),
+        "recurrent_initializer": keras.initializers.Orthogonal(seed=2),
+    }
+    return {**first, "seed": 3}
+
+
+def test_the_new_cell_trains(project: StudyCopy) -> None:
+    (line,) = [line for line in COMMANDS if "cell=mgu" in line]
+    output = project.run(*line.split()).stdout
+    assert re.search(r"^mgu: validation 0\.\d{4} in epoch 1 of 1", output, re.MULTILINE), output
+
+
+@pytest.mark.parametrize(("study", "rows"), [("topics", (2400, 600)), ("waves", (600, 300))])
+def test_each_new_dataset_is_padded(study: str, rows: tuple[int, int], project: StudyCopy) -> None:
+    for stage in ("download", "pad"):
+        project.run("python", "-m", f"pipeline.{stage}", f"study={study}")
+    data = project.root / "data" / study
+    labels = [np.load(data / part) for part in ("arrays/train_labels.npy", "sealed/test_labels.npy")]
+    assert max(abs(len(part) - expected) for part, expected in zip(labels, rows, strict=True)) <= 0.02 * sum(rows)
+    assert [np.unique(part).tolist() for part in labels] == [[0, 1, 2], [0, 1, 2]]
+    meta = json.loads((data / "arrays/meta.json").read_text())
+    assert meta["form"]["classes"] == {"topics": sorted(TOPICS), "waves": ["sine", "square", "saw"]}[study]
+    assert meta["by_movie"] == (study == "topics")
+    if study == "topics":
+        assert meta["train"]["movies"] + meta["test"]["movies"] == len({one.author for one in messages()})
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("line", COMMANDS)
+def test_each_command_runs(line: str, project: StudyCopy) -> None:
+    project.run(*line.split())
+    if line.startswith("make"):
+        study = line.split("=")[1]
+        report = project.root / "build" / study / "results" / study / "report"
+        metrics = json.loads((report / "metrics.json").read_text())
+        assert list(metrics["arms"]) == {"mgu": ["gru", "mgu"]}.get(study, ["rnn", "gru"])
+        assert len(metrics["pairs"]) == 1
+        assert (report / "report.html").is_file()
