@@ -5,7 +5,7 @@
 
 About 3 minutes on one core. No study and no data are needed.
 
-cells      keys of the cells, bidirectional ones take twice as long
+cells      of rnn, gru, lstm, bi_rnn, bi_gru, bi_lstm; bidirectional ones take twice as long
 lags       over how many steps a symbol is to be recalled; gradients reach back as far as the largest
 lengths    of the sequences that a training step is timed on; at least two
 units      of every cell
@@ -26,7 +26,7 @@ from pipeline.config import command
 from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
 from pipeline.limits import limited
-from pipeline.models.cells import CELLS
+from pipeline.models.cells import BACKWARDS, CELLS
 
 FILES = {"gradients.csv", "clipping.csv", "recall.csv", "cost.csv", "probe.json", "limits.md", "limits.svg"}
 # From fewer steps back no slope can be told.
@@ -58,9 +58,10 @@ def check(options: Probe) -> Path:
     Raises:
         FairsweepError: with the key, what was expected and what to do.
     """
-    unknown = [cell for cell in options.cells if cell not in CELLS]
+    names = [*CELLS, *(BACKWARDS + name for name in CELLS)]
+    unknown = [cell for cell in options.cells if cell not in names]
     if unknown:
-        raise FairsweepError(f"cells: there is no {unknown[0]!r}; there are: {', '.join(CELLS)}.")
+        raise FairsweepError(f"cells: there is no {unknown[0]!r}; there are: {', '.join(names)}.")
     for key, fewest in (("cells", 1), ("lags", 1), ("lengths", 2)):
         values: Sequence[Any] = getattr(options, key)
         if len(values) < fewest or len(set(values)) < len(values):

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pipeline import probe
+from pipeline.config import Cell
 from pipeline.errors import FairsweepError
 from pipeline.models.cells import cell_layer
 from pipeline.probing import clipping, cost, gradients, recall
@@ -38,7 +39,7 @@ def read() -> tuple[np.ndarray, np.ndarray]:
 
 def test_gradient_of_a_linear_rnn_is_a_power_of_its_kernel(read: tuple[np.ndarray, np.ndarray]) -> None:
     inputs, directions = read
-    layer = cell_layer("rnn", UNITS, activation="linear", seed=1)
+    layer = cell_layer(Cell(type="rnn"), UNITS, iter(range(3)), iter(range(3)), "rnn", activation="linear")
     layer.build(inputs.shape)
     kernel, own, _ = layer.get_weights()
     found = gradients.input_gradient(layer)(inputs, directions)
@@ -47,9 +48,11 @@ def test_gradient_of_a_linear_rnn_is_a_power_of_its_kernel(read: tuple[np.ndarra
         np.testing.assert_allclose(found[:, TIME - 1 - lag], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "bi_gru"])
 def test_gradient_is_the_finite_difference_at_the_weights_of_now(cell: str, read: tuple[np.ndarray, np.ndarray]) -> None:
     inputs, directions = read
+    if cell.startswith("bi_"):
+        directions = np.concatenate([directions, 1 - directions], axis=1)
     layer = recurrent(cell, UNITS, 0)
     layer.build(inputs.shape)
     gradient = gradients.input_gradient(layer)
@@ -86,11 +89,11 @@ def test_gradients_vanish_and_explode_at_the_rate_of_the_kernel() -> None:
     assert factors["initial"] < 0.95
 
 
-def test_recall_is_learned_at_one_step_and_not_from_shuffled_answers() -> None:
-    learned, _ = recall.recall("gru", 16, 1, 250, [0])
-    guessed, _ = recall.recall("gru", 16, 1, 250, [0], shuffled=True)
+def test_recall_is_learned_at_one_step_and_not_from_unrelated_answers() -> None:
+    learned, _ = recall.recall("gru", 16, 1, 200, [0])
+    guessed, _ = recall.recall("gru", 16, 1, 200, [0], unrelated=True)
     assert learned[0]["accuracy"] > 0.97
-    assert abs(guessed[0]["accuracy"] - CHANCE) < 0.06
+    assert abs(guessed[0]["accuracy"] - CHANCE) < 0.08
 
 
 def test_a_seed_does_not_know_what_was_trained_before() -> None:

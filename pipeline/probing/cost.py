@@ -45,7 +45,7 @@ def alone(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str,
 
 
 def measure(cell: str, units: int, length: int, backend: str) -> dict[str, Any]:
-    """Trains in this process. Milliseconds: the median of TIMED steps on BATCH sequences of `units` features, after WARM_UP.
+    """Trains in this process. Milliseconds of the processor: the median of TIMED steps on BATCH sequences of `units` features, after WARM_UP.
 
     Mebibytes: how far the peak of resident memory rises above what was resident after the same training on a single step, which
     loads the libraries and makes the compiler's room.
@@ -64,7 +64,10 @@ def measure(cell: str, units: int, length: int, backend: str) -> dict[str, Any]:
 
 
 def train(cell: str, units: int, length: int) -> tuple[int, list[float]]:
-    """The layer's parameters, and the seconds of each of WARM_UP + TIMED training steps on random numbers."""
+    """The layer's parameters, and the processor's seconds of each of WARM_UP + TIMED training steps on random numbers.
+
+    On one thread they are the clock's where nothing else runs, and hardly more where something does.
+    """
     import keras
 
     layer = dense(units) if cell == DENSE else recurrent(cell, units, 0)
@@ -73,9 +76,9 @@ def train(cell: str, units: int, length: int) -> tuple[int, list[float]]:
     inputs = random.standard_normal((BATCH, length, units), dtype=np.float32)
     symbols, seconds = random.integers(SYMBOLS, size=BATCH), []
     for _ in range(WARM_UP + TIMED):
-        started = time.perf_counter()
+        started = time.process_time()
         model.train_on_batch(inputs, symbols)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     return layer.count_params(), seconds
 
 

@@ -82,7 +82,7 @@ def gradients(cell: str, units: int, far: int, seeds: int, trained: dict[int, li
     recurrent kernel times RADIUS and inputs of zero, where tanh is linear and nothing holds the growth back.
 
     Args:
-        cell: a key of CELLS.
+        cell: its name, as in conf/cell/.
         units: of the cell.
         far: the largest lag; inputs are recall sequences of 2 far + 1 steps.
         seeds: how many, from 0.

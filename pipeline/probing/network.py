@@ -1,11 +1,13 @@
 """The network that is probed, and the sequences it reads: recall a symbol that was seen some steps ago, among noise."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.cells import cell_layer
+from pipeline.config import Cell
+from pipeline.models.cells import BACKWARDS, cell_layer
 
 SYMBOLS = 8
 CHANCE = 1 / SYMBOLS
@@ -15,30 +17,23 @@ FEATURES = SYMBOLS + NOISE
 Array = NDArray[np.float32]
 
 
-def keras_seed(*path: int) -> int:
-    """A seed for Keras, a function of `path` alone: numbers from 0."""
-    return int(np.random.SeedSequence(path).generate_state(1)[0]) >> 1
+def seeds(*path: int) -> Iterator[int]:
+    """Seeds for Keras, a function of `path` alone: numbers from 0."""
+    return (int(word) >> 1 for word in np.random.SeedSequence(path).generate_state(3))
 
 
 def recurrent(cell: str, units: int, seed: int) -> Any:
     """The layer of `cell` with Keras's default initial weights, drawn from `seed`: [rows, time, features] to the last state."""
-    import keras
-
-    return cell_layer(
-        cell,
-        units,
-        kernel_initializer=keras.initializers.GlorotUniform(seed=keras_seed(seed, 0)),
-        recurrent_initializer=keras.initializers.Orthogonal(seed=keras_seed(seed, 1)),
-        seed=keras_seed(seed, 2),
-        name=cell,
-    )
+    return cell_layer(Cell(type=cell), units, seeds(seed, 0), seeds(seed, 1), name=cell.removeprefix(BACKWARDS))
 
 
 def network(layer: Any, length: int, features: int, seed: int) -> Any:
     """A built, uncompiled model: <float32>[rows, length, features] through `layer` to a logit a symbol, [rows, SYMBOLS]."""
     import keras
 
-    head = keras.layers.Dense(SYMBOLS, kernel_initializer=keras.initializers.GlorotUniform(seed=keras_seed(seed, 3)), name="head")
+    head = keras.layers.Dense(
+        SYMBOLS, kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds(seed, 2))), name="head"
+    )
     return keras.Sequential([keras.Input((length, features), name="sequence"), layer, head])
 
 

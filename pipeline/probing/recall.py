@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.probing.network import FEATURES, compiled, network, recurrent, sequences
+from pipeline.probing.network import FEATURES, SYMBOLS, compiled, network, recurrent, sequences
 
 BATCH = 64
 RATE = 0.01
@@ -13,17 +13,18 @@ FRESH = 1024
 
 
 def recall(
-    cell: str, units: int, lag: int, steps: int, seeds: Sequence[int], shuffled: bool = False
+    cell: str, units: int, lag: int, steps: int, seeds: Sequence[int], unrelated: bool = False
 ) -> tuple[list[dict[str, Any]], dict[int, Any]]:
     """Trains one cell at one lag, compiled once: each seed has weights, training and fresh sequences of its own.
 
     Args:
-        cell: a key of CELLS.
+        cell: its name, as in conf/cell/.
         units: of the cell.
         lag: steps that the symbol has to be held.
         steps: of Adam, each on BATCH sequences that were never seen before.
         seeds: one training each, none of which depends on another.
-        shuffled: train on answers that have changed places, which teach nothing: the check of chance.
+        unrelated: train on answers drawn apart from the inputs, which teach nothing: the check of chance. (Answers that change
+            places within a batch do teach: one in SYMBOLS stays right, and one more in BATCH.)
 
     Returns:
         Rows of recall.csv, `cell,lag,seed,accuracy` (of FRESH sequences, a fraction); and the cell's weights by seed.
@@ -41,7 +42,7 @@ def recall(
         random = np.random.default_rng([seed, lag, 30])
         for _ in range(steps):
             inputs, symbols = sequences(random, lag, BATCH)
-            model.train_on_batch(inputs, random.permutation(symbols) if shuffled else symbols)
+            model.train_on_batch(inputs, random.integers(SYMBOLS, size=BATCH) if unrelated else symbols)
         rows.append({"cell": cell, "lag": lag, "seed": seed, "accuracy": accuracy(model, lag, seed)})
         weights[seed] = model.layers[0].get_weights()
     return rows, weights

@@ -80,7 +80,7 @@ def blocks(tables: Tables, facts: Facts) -> list[Block]:
             "Gradients, recall and milliseconds against the number of steps",
             f"Gradient of the last state by lag, geometric mean over seeds: at Keras's initial weights (full) and trained to recall "
             f"over {settings['trained_lag']} steps (dashed); where the marked symbol is, gates open. Recall by lag: every seed, and the "
-            "mean. Milliseconds of a training step by length.",
+            "mean. Milliseconds of the processor a training step, by length.",
         ),
         Bullets(notes(tables, facts)),
         Text(machine_line(facts), "note"),
@@ -103,8 +103,16 @@ def rows(tables: Tables, facts: Facts) -> list[tuple[str, str, str]]:
             )
             for lag in lags
         ),
-        ("no parallelism", "ms a training step for each further 100 steps", listed(slopes(tables, "milliseconds"), "{:.1f}")),
-        ("cost", f"ms a training step at length {longest(tables)}", listed(at_longest(tables, "milliseconds"), "{:.1f}")),
+        (
+            "no parallelism",
+            "ms of the processor a training step for each further 100 steps",
+            listed(slopes(tables, "milliseconds"), "{:.1f}"),
+        ),
+        (
+            "cost",
+            f"ms of the processor a training step at length {longest(tables)}",
+            listed(at_longest(tables, "milliseconds"), "{:.1f}"),
+        ),
         ("", "parameters", listed(at_longest(tables, "parameters"), "{:,.0f}")),
         ("memory", f"MiB above one step's at length {longest(tables)}", listed(at_longest(tables, "mebibytes"), "{:.0f}")),
     ]
