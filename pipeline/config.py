@@ -37,7 +37,7 @@ class Task:
     """What is learned from: conf/task/NAME.yaml."""
 
     name: str = MISSING
-    source: str = limited(MISSING, choices=("aclimdb", "imdb_npz", "generated", "digits", "co2", "tagging", "chorales", "csv"))
+    source: str = MISSING
     url: str | None = None
     checksum: str | None = None
     digest: str | None = None

@@ -166,6 +166,7 @@ class Tracker:
             return
         import mlflow
 
+        from pipeline.models.cells import load_model
         from pipeline.training import backend
 
         name = registered(self.config.name)
@@ -178,7 +179,7 @@ class Tracker:
 
             with mlflow.start_run(run_id=self.parent):
                 logged = mlflow.keras.log_model(
-                    keras.models.load_model(model),
+                    load_model(model, self.config.cell),
                     name=f"champion-{self.config.cell.arm}",
                     registered_model_name=name,
                     pip_requirements=[f"keras=={keras.__version__}", *_backend_requirement(self.config.train.backend)],

@@ -37,9 +37,8 @@ def main(config: Config) -> float:
     log_one(config, data.digest, Record(Job("train", 0, config, task_overrides()), run, 1, "local", started))
     if run.best is None:
         raise FairsweepError(f"{config.cell.arm} failed: {run.reason}")
-    print(
-        f"{config.cell.arm}: validation {sign * run.best.validation:.4f}{unit} in epoch {run.best_epoch} of {len(run.epochs)}, {run.seconds:.0f} s"
-    )
+    scored = f"validation {sign * run.best.validation:.4f}{unit} in epoch {run.best_epoch} of {len(run.epochs)}"
+    print(f"{config.cell.arm}: {scored}, {run.seconds:.0f} s")
     return run.best.validation
 
 

@@ -8,6 +8,7 @@ import codecs
 import csv
 import difflib
 import filecmp
+import hashlib
 import io
 import re
 import shutil
@@ -118,12 +119,13 @@ def read(folder: Path, columns: Columns, task: Task) -> "Corpus | Sequences":
     and whole groups. White space around a label or a group's name is dropped. An empty text is a text without words.
 
     Raises:
-        FairsweepError: no copies; an empty label or group; too few rows, classes or rows of a class, too many classes; in the
+        FairsweepError: no copies, or the file has changed since; an empty label or group; too few rows, classes or rows of a class, too many classes; in the
             test an unknown class or a group of the training rows; groups too large to split.
     """
     # `sources` imports this module.
     from pipeline.data.sources import Corpus
 
+    _check_unchanged(folder, columns)
     frame = _copied(folder, "path", columns)
     if columns.value:
         from pipeline.data.series import from_columns
@@ -148,6 +150,25 @@ def read(folder: Path, columns: Columns, task: Task) -> "Corpus | Sequences":
         baselines=["trivial", "same_tokens", "whole_text"],
     )
     return Corpus(_reviews(train, classes), _reviews(test, classes), encoded=False, form=form)
+
+
+def _check_unchanged(folder: Path, columns: Columns) -> None:
+    """Raise FairsweepError where a copy is not of the file that is named now; one that has gone is not missed."""
+    for key, path in _paths(columns).items():
+        copied = folder / _NAMES[key]
+        if path.is_file() and not (copied.is_file() and filecmp.cmp(path, copied, shallow=False)):
+            raise FairsweepError(
+                f"data.{key}={getattr(columns, key)} is not the file that {copied} was copied from: it has changed since. "
+                "Copy it again: dvc repro -f download, or python -m pipeline.download with the same study and overrides."
+            )
+
+
+def content(columns: Columns) -> str:
+    """sha256 over the files."""
+    digest = hashlib.sha256()
+    for path in _paths(columns).values():
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()
 
 
 def _paths(columns: Columns) -> dict[str, Path]:

@@ -4,11 +4,12 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from pipeline.config import Config
-from pipeline.data import arrays, sources
+from pipeline.data import arrays, csv_file, sources
 from pipeline.errors import FairsweepError
 
 FOLDER = Path(".fairsweep/data")
@@ -30,7 +31,10 @@ def prepared(config: Config) -> Path:
 
 def _made(config: Config) -> Path:
     """The folder of this task; one process at a time makes it."""
-    covered = [dataclasses.asdict(config.task) | {"train_fraction": None}, dataclasses.asdict(config.data)]
+    covered: list[Any] = [dataclasses.asdict(config.task) | {"train_fraction": None}, dataclasses.asdict(config.data)]
+    if config.task.source == "csv":
+        csv_file.check(config.data)
+        covered.append(csv_file.content(config.data))
     name = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:8]
     folder = FOLDER / f"{config.task.name}-{name}"
     folder.mkdir(parents=True, exist_ok=True)

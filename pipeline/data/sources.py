@@ -1,5 +1,6 @@
 """Where a task's examples come from: obtaining an archive, checking it, reading it."""
 
+import difflib
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -111,6 +112,12 @@ def archive_in(task: Task, folder: Path) -> Path:
 
 
 def _target(task: Task, folder: Path) -> Path:
+    """Where the archive lies; refuses a source that is not known."""
+    known = {**_FILES, **_PACKAGES}
+    if task.source not in known:
+        near = difflib.get_close_matches(task.source, known, n=1)
+        hint = f"; the nearest is {near[0]!r}" if near else ""
+        raise FairsweepError(f"task.source={task.source}: no such source{hint}. There are: {', '.join(known)}.")
     return folder / _FILES.get(task.source, "package.txt")
 
 

@@ -2,6 +2,8 @@
 
 import difflib
 from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from pipeline.config import Cell
@@ -21,6 +23,14 @@ def check_cell(cell: Cell) -> None:
         near = difflib.get_close_matches(cell.type, names, n=1)
         hint = f"; the nearest is {near[0]!r}" if near else ""
         raise FairsweepError(f"cell.type={cell.type}: no such cell{hint}. There are: {', '.join(names)}.")
+
+
+def load_model(path: Path, cell: Cell) -> Any:
+    """The Keras model in a .keras file, also of a cell whose layer is not Keras's own: Keras must have met its class before."""
+    import keras
+
+    cell_layer(cell, 1, count(), count(), "cell", dropout=0.0, recurrent_dropout=0.0)
+    return keras.models.load_model(path)
 
 
 def cell_layer(cell: Cell, units: int, seeds: Iterator[int], more_seeds: Iterator[int], name: str, **options: Any) -> Any:

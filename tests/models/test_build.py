@@ -109,11 +109,11 @@ def test_what_cannot_be_built_is_refused_by_name() -> None:
         with pytest.raises(FairsweepError, match=f"cell=bi_{cell}: .* would see it. Choose {cell}."):
             build.check_model(config(f"bi_{cell}"), causal)
         build.check_model(config(cell), causal)
-    with pytest.raises(FairsweepError, match="cell.type=gur: no such cell; the nearest is 'gru'"):
+    with pytest.raises(FairsweepError, match=r"cell\.type=gur: no such cell; the nearest is 'gru'"):
         build.check_model(config("gur"), Form())
-    with pytest.raises(FairsweepError, match="model.pooling=max: task tiny asks for every step"):
+    with pytest.raises(FairsweepError, match=r"model\.pooling=max: task tiny asks for every step"):
         build.check_model(config("gru", pooling="max"), causal)
-    with pytest.raises(FairsweepError, match="train.buckets=2: every row of task tiny is equally long"):
+    with pytest.raises(FairsweepError, match=r"train\.buckets=2: every row of task tiny is equally long"):
         build.check_model(replace(config("gru"), train=Train(buckets=2)), HEADS["steps"][0])
 
 
