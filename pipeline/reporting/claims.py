@@ -1,0 +1,180 @@
+"""What the tutorials claim, and what the committed studies measured of it: the README's table of claims.
+
+Every number comes from a study's metrics.json or from the probe's tables; every verdict is computed.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.reporting import limits_page
+from pipeline.reporting.sheets import Table
+from pipeline.reporting.words import decimal, listed
+
+Metrics = dict[str, Any]
+
+HEADER = ("claim", "where", "what we measured", "verdict")
+KERAS, ARTICLE, GUIDE, CHUNG = (
+    "Keras LSTM on IMDB",
+    "RNN vs GRU vs LSTM on IMDB",
+    "RNN, LSTM, GRU: a guide",
+    "Chung et al. 2014",
+)
+
+
+def table(results: Path) -> Table:
+    """The claims, a row each, from `results`, the folder of the committed studies and of the probe."""
+    told = {path.parents[1].name: json.loads(path.read_text()) for path in sorted(results.glob("*/report/metrics.json"))}
+    rows = [
+        _printed(told["article"]),
+        *_ranges(told["keras_lstm"]),
+        _masking(told["keras_lstm"]),
+        _fractions([told[name] for name in ("imdb_small", "imdb_third", "imdb")], ("10 %", "30 %", "100 %")),
+        _lengths(told["lengths"]),
+        _music(told["chorales"]),
+        *_limits(results / "probe"),
+    ]
+    return Table("", HEADER, rows)
+
+
+def _holds(low: float, high: float) -> str:
+    """What an interval of a gap that is claimed to be positive says of the claim."""
+    return "holds" if low > 0 else "the other way round" if high < 0 else "not shown"
+
+
+def _gap(metrics: Metrics, recipe: str, a: str, b: str) -> tuple[float, float, float]:
+    """The gap a minus b of a recipe's seeds in points, with its 95 % interval."""
+    for one in metrics["recipe_gaps"]:
+        if one["recipe"] == recipe and {one["a"], one["b"]} == {a, b}:
+            low, high = one["low"], one["high"]
+            return (one["gap"], low, high) if one["a"] == a else (-one["gap"], -high, -low)
+    raise KeyError(f"{recipe}: {a} and {b}")
+
+
+def _points(gap: tuple[float, float, float]) -> str:
+    value, low, high = (decimal(100 * number) for number in gap)
+    return f"{value} points [{low}, {high}]"
+
+
+def _runs(values: Metrics) -> str:
+    return f"{values['mean']:.4f} ({values['min']:.4f} to {values['max']:.4f})"
+
+
+def _printed(metrics: Metrics) -> Sequence[str]:
+    cells = [f"{one['arm']} {one['ours']['mean']:.4f} ± {one['ours']['sd']:.4f}" for one in metrics["printed"]]
+    gap = _gap(metrics, "article", "lstm", "gru")
+    seeds = metrics["printed"][0]["n"]
+    return (
+        "one run each, .8100, .8272 and .8390: the LSTM wins",
+        ARTICLE,
+        f"{seeds} seeds each: {listed(cells)}; lstm − gru {_points(gap)}",
+        _holds(*gap[1:]),
+    )
+
+
+def _ranges(metrics: Metrics) -> list[Sequence[str]]:
+    rows = []
+    for arm, name, low, high in (("lstm", "an LSTM of 64 units", 0.88, 0.92), ("bi_lstm", "a bidirectional LSTM", 0.92, 0.94)):
+        runs = metrics["arms"][arm]["recipes"]["lstm64"]
+        place = "below" if runs["mean"] < low else "above" if runs["mean"] > high else "within"
+        claim = f"{name} reaches {100 * low:.0f} to {100 * high:.0f} %"
+        measured = f"last 200 tokens, {runs['n']} seeds: {_runs(runs)}"
+        rows.append((claim, KERAS, measured, "holds" if place == "within" else f"{place} the range"))
+    return rows
+
+
+def _masking(metrics: Metrics) -> Sequence[str]:
+    told = []
+    for arm in ("rnn", "gru", "lstm"):
+        recipes = metrics["arms"][arm]["recipes"]
+        told.append(f"{arm} {recipes['lstm64']['mean']:.4f} → {recipes['lstm64_masked']['mean']:.4f}")
+    better = sum(
+        metrics["arms"][arm]["recipes"]["lstm64_masked"]["min"] > metrics["arms"][arm]["recipes"]["lstm64"]["max"]
+        for arm in ("rnn", "gru", "lstm")
+    )
+    seeds = metrics["arms"]["lstm"]["recipes"]["lstm64"]["n"]
+    return (
+        "mask the padding",
+        KERAS,
+        f"unmasked → masked, {seeds} seeds: {listed(told)}",
+        f"every masked seed above every other in {better} of 3 cells",
+    )
+
+
+def _fractions(studies: Sequence[Metrics], shares: Sequence[str]) -> Sequence[str]:
+    told, words = [], []
+    for metrics, share in zip(studies, shares, strict=True):
+        pair = next(pair for pair in metrics["pairs"] if {pair["a"], pair["b"]} == {"gru", "lstm"})
+        sign = 1 if pair["a"] == "gru" else -1
+        low, high = sorted((sign * pair["low"], sign * pair["high"]))
+        told.append(f"{share}: {_points((sign * pair['gap'], low, high))}")
+        words.append(f"{share}: {_holds(low, high)}")
+    return (
+        "a GRU beats an LSTM on less training data",
+        GUIDE,
+        f"gru − lstm, what a search of {studies[0]['headline']} trials picks, by share of the training reviews: {'; '.join(told)}",
+        "; ".join(words),
+    )
+
+
+def _lengths(metrics: Metrics) -> Sequence[str]:
+    gaps = {name.removeprefix("length_"): _gap(metrics, name, "lstm", "rnn") for name in metrics["arms"]["rnn"]["recipes"]}
+    told = "; ".join(f"{length}: {_points(gap)}" for length, gap in gaps.items())
+    seeds = next(iter(metrics["arms"]["rnn"]["recipes"].values()))["n"]
+    words = "; ".join(f"{length}: {_holds(*gap[1:])}" for length, gap in gaps.items())
+    return "SimpleRNN is much worse on long sequences", GUIDE, f"lstm − rnn by tokens, {seeds} seeds: {told}", words
+
+
+def _music(metrics: Metrics) -> Sequence[str]:
+    pairs = {(pair["a"], pair["b"]): pair for pair in metrics["pairs"]}
+    cells = [f"{arm} {-values['tuned']['mean']:.2f}" for arm, values in metrics["arms"].items()]
+    verdicts = [f"{b} over {a}: {pair['verdict'].replace('_', ' ')}" for (a, b), pair in pairs.items() if pair["gap"] <= 0]
+    verdicts += [f"{a} over {b}: {pair['verdict'].replace('_', ' ')}" for (a, b), pair in pairs.items() if pair["gap"] > 0]
+    return (
+        "GRU 8.54 ≈ LSTM 8.67, both ahead of tanh 9.10 nats a step (JSB Chorales)",
+        CHUNG,
+        f"other Bach chorales, another step: a search of {metrics['headline']} trials picks {listed(cells)} nats a step",
+        "; ".join(verdicts),
+    )
+
+
+def _limits(folder: Path) -> list[Sequence[str]]:
+    """The guides' table of limits, as the probe measured it."""
+    tables, facts = limits_page.read(folder)
+    cells = facts["settings"]["cells"]
+    factors = limits_page.factors(tables, "initial")
+    times, memory, parameters = (limits_page.at_longest(tables, key) for key in ("milliseconds", "mebibytes", "parameters"))
+    base = cells[0]
+    ratios = [f"{cell} {times[cell] / times[base]:.1f} and {memory[cell] / memory[base]:.1f}" for cell in cells[1:]]
+    clipping = tables["clipping"]
+    clipped = clipping[clipping["bound"].notna() & (clipping["bound"] < float("inf"))]
+    kept = int((clipped["update"] <= clipped["bound"] * (1 + 1e-4)).sum())
+    fewer = [cell for cell in cells[1:] if times[cell] > times[base] and memory[cell] > memory[base]]
+    return [
+        (
+            "gradients vanish, soonest in SimpleRNN",
+            GUIDE,
+            f"factor a step back at the initial weights: {limits_page.listed(factors, '{:.2f}')}",
+            f"{min(factors, key=lambda cell: factors[cell])} loses it soonest",
+        ),
+        (
+            "gated cells remember longer",
+            GUIDE,
+            f"9 of 10 symbols recalled: {limits_page.reaches(tables, cells)}",
+            "see the probe's table",
+        ),
+        (
+            "clipping bounds the update",
+            GUIDE,
+            f"{kept} of {len(clipped)} clipped steps within their bound, of gradients up to {clipping['gradient'].max():,.3g}",
+            "holds" if kept == len(clipped) else "does not hold",
+        ),
+        (
+            "gates cost time and memory",
+            GUIDE,
+            f"time and memory of a training step on {limits_page.longest(tables)} steps, in those of {base}: {listed(ratios)}; "
+            f"parameters: {limits_page.listed({cell: parameters[cell] for cell in cells}, '{:,.0f}')}",
+            f"holds for {listed(fewer)}" if fewer else "not shown",
+        ),
+    ]
