@@ -45,7 +45,9 @@ def alone(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str,
 
 
 def measure(cell: str, units: int, length: int, backend: str) -> dict[str, Any]:
-    """Trains in this process. Milliseconds of the processor: the median of TIMED steps on BATCH sequences of `units` features, after WARM_UP.
+    """Trains in this process.
+
+    Milliseconds are the processor's: the median of TIMED steps on BATCH sequences of `units` features, after WARM_UP.
 
     Mebibytes: how far the peak of resident memory rises above what was resident after the same training on a single step, which
     loads the libraries and makes the compiler's room.
@@ -71,10 +73,12 @@ def train(cell: str, units: int, length: int) -> tuple[int, list[float]]:
     import keras
 
     layer = dense(units) if cell == DENSE else recurrent(cell, units, 0)
-    model = compiled(network(layer, length, units, 0), keras.optimizers.Adam())
+    features = 2 * units if cell == DENSE else units
+    model = compiled(network(layer, length, features, 0), keras.optimizers.Adam())
     random = np.random.default_rng(0)
-    inputs = random.standard_normal((BATCH, length, units), dtype=np.float32)
-    symbols, seconds = random.integers(SYMBOLS, size=BATCH), []
+    # As tensors at once: copying them is no part of a step.
+    inputs = keras.ops.convert_to_tensor(random.standard_normal((BATCH, length, features), dtype=np.float32))
+    symbols, seconds = keras.ops.convert_to_tensor(random.integers(SYMBOLS, size=BATCH)), []
     for _ in range(WARM_UP + TIMED):
         started = time.process_time()
         model.train_on_batch(inputs, symbols)
@@ -83,14 +87,13 @@ def train(cell: str, units: int, length: int) -> tuple[int, list[float]]:
 
 
 def dense(units: int) -> Any:
-    """A layer of [rows, time, units] to [rows, 2 units]: dense and tanh on each step, then the mean over the steps.
+    """A layer of [rows, time, 2 units] to [rows, units]: dense and tanh on each step, then the mean over the steps.
 
-    An rnn multiplies each step's `units` inputs and its `units` states by `units` columns; this one, the inputs by twice as many.
+    An rnn multiplies each step's `units` inputs and its `units` states by `units` columns; this one, twice as many inputs.
     """
     import keras
 
-    parts = [keras.layers.Dense(2 * units, activation="tanh"), keras.layers.GlobalAveragePooling1D()]
-    return keras.Sequential(parts, name=DENSE)
+    return keras.Sequential([keras.layers.Dense(units, activation="tanh"), keras.layers.GlobalAveragePooling1D()], name=DENSE)
 
 
 def resident(key: str) -> float:

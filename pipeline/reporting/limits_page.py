@@ -194,8 +194,9 @@ def notes(tables: Tables, facts: Facts) -> list[str]:
         f"The gradient at the initial weights: {halvings(factors(tables, 'initial'))}.",
         f"Recalled with more than 0.9 of the symbols right, mean of the seeds: {reaches(tables, cells)}.",
         bounds_sentence(tables["clipping"]),
-        "dense is no cell: a dense layer on every step with as many multiplications as the rnn's, none of which waits for another. "
-        f"100 further steps cost it {growth['dense']:.1f} ms against {growth[cells[0]]:.1f} ms of {cells[0]}, on the same one thread.",
+        "dense is no cell: a dense layer on every step, with as many multiplications as the rnn's and no step that waits for another. "
+        f"100 further steps cost it {growth['dense']:.1f} ms against {growth[cells[0]]:.1f} ms of {cells[0]}, on one thread both; "
+        "several threads could share its steps, and a cell's only within a step.",
         f"One setting of everything ({settings['units']} units, untuned): it shows the limits, and not which cell is better.",
     ]
     if any(cell.startswith("bi_") for cell in cells):
