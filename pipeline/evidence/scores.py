@@ -1,7 +1,7 @@
-"""What one run scored on a binary task, from its stored logits and the labels.
+"""What one run scored, from its stored predictions and the labels: every task's metric, higher better.
 
-A run is a row of float16 logits; it says "positive" where its logit is above 0. A failed run scores what guessing would
-(`GUESS`), so that a cell which crashes often pays for it and every arm keeps its full number of runs.
+A run of logits says "positive" where its logit is above 0. A failed run scores what guessing would (`GUESS` where nothing trivial
+stands beside the cells), so that a cell which crashes often pays for it and every arm keeps its full number of runs.
 """
 
 from math import log
@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 LARGEST = float(np.finfo(np.float16).max)
+# The label of a padded step: it counts nowhere.
+NO_LABEL = 255
 
 
-class Score(NamedTuple):
+class Guess(NamedTuple):
     """Test accuracy (fraction), log loss (nats a review) and area under the ROC curve (fraction)."""
 
     accuracy: float
@@ -21,9 +23,7 @@ class Score(NamedTuple):
     auc: float
 
 
-GUESS = Score(0.5, log(2.0), 0.5)
-# The label of a padded step: it counts nowhere.
-NO_LABEL = 255
+GUESS = Guess(0.5, log(2.0), 0.5)
 
 
 class Rated(NamedTuple):
@@ -54,8 +54,13 @@ def rate(metric: str, predictions: NDArray[np.floating], labels: NDArray[Any], s
         unit; the loss is the mean square of the standardised error.
 
     Raises:
-        ValueError: an unknown metric, or shapes that do not belong together.
+        ValueError: an unknown metric, NaN, or shapes that do not belong together.
     """
+    if np.isnan(predictions).any():
+        raise ValueError(
+            f"predictions must be numbers, not NaN ({int(np.isnan(predictions).sum())} of {np.size(predictions)} are)."
+        )
+    # Infinite ones (overflown float16) count as the largest, so that one of them cannot make a mean infinite.
     exact = np.clip(np.asarray(predictions, np.float64), -LARGEST, LARGEST)
     if metric == "accuracy":
         return _accuracy(exact, labels)
@@ -100,45 +105,14 @@ def _ratio(parts: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.floating]:
     return shares
 
 
-def correctness(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Whether each review is classified rightly.
-
-    Args:
-        logits: float [..., reviews]; a logit of exactly 0 says "negative".
-        labels: uint8 [reviews], 0 or 1.
-
-    Returns:
-        bool [..., reviews].
-
-    Raises:
-        ValueError: if the last axes differ or a label is neither 0 nor 1.
-    """
-    labels = _checked(logits, labels)
-    right: NDArray[np.bool_] = (np.asarray(logits) > 0) == (labels == 1)
-    return right
-
-
-def log_loss(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Mean of -log p(label) in nats, from logits [reviews], in float64 without forming a probability.
-
-    Infinite logits (overflown float16) count as the largest float16, so that one of them cannot make a mean infinite.
-
-    Raises:
-        ValueError: as `correctness`.
-    """
-    labels = _checked(logits, labels)
-    bounded = np.clip(np.asarray(logits, dtype=np.float64), -LARGEST, LARGEST)
-    against = np.where(labels == 1, -bounded, bounded)
-    return float(np.logaddexp(0.0, against).mean())
-
-
 def auc(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """Probability that a positive review has the larger logit, a tie counting one half; logits [reviews].
 
     Raises:
-        ValueError: as `correctness`, or if one of the classes is absent.
+        ValueError: unless both are equally long and the labels hold 0 and 1, both.
     """
-    labels = _checked(logits, labels)
+    if np.shape(logits) != np.shape(labels) or not np.isin(labels, (0, 1)).all():
+        raise ValueError(f"labels must be 0 or 1, one a logit, not {np.shape(labels)} for {np.shape(logits)}.")
     positive = labels == 1
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if not positives or not negatives:
@@ -146,17 +120,6 @@ def auc(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     _, place, ties = np.unique(np.asarray(logits), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
-
-
-def score(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Score:
-    """The three scores of one run that did not fail; logits [reviews], labels uint8 [reviews].
-
-    Raises:
-        ValueError: if a logit is NaN, and as `auc`.
-    """
-    if np.isnan(logits).any():
-        raise ValueError(f"logits must be numbers, not NaN ({int(np.isnan(logits).sum())} of {np.size(logits)} are).")
-    return Score(float(correctness(logits, labels).mean()), log_loss(logits, labels), auc(logits, labels))
 
 
 def pack(correct: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -173,12 +136,3 @@ def unpack(packed: NDArray[np.uint8], reviews: int) -> NDArray[np.bool_]:
     if packed.shape[1] != -(-reviews // 8):
         raise ValueError(f"packed must be {-(-reviews // 8)} bytes wide for {reviews} reviews, not {packed.shape[1]}.")
     return np.unpackbits(packed, axis=1, count=reviews).astype(bool)
-
-
-def _checked(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.integer]:
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or np.shape(logits)[-1:] != labels.shape:
-        raise ValueError(f"logits must end in an axis of {labels.size} reviews like labels, not have shape {np.shape(logits)}.")
-    if not np.isin(labels, (0, 1)).all():
-        raise ValueError("labels must be 0 or 1.")
-    return labels

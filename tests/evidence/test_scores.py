@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import f1_score, log_loss, mean_absolute_error, roc_auc_score
 
 from pipeline.evidence import scores
+from pipeline.evidence.scores import NO_LABEL, rate
 
 LABELS = np.array([1, 0, 1, 0], np.uint8)
 
@@ -18,20 +19,80 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_by_hand():
-    scored = scores.score(np.array([2.0, -1.0, -0.5, 0.25], np.float16), LABELS)
+    logits = np.array([2.0, -1.0, -0.5, 0.25], np.float16)
+    rated = rate("accuracy", logits, LABELS)
     loss = np.mean([math.log1p(math.exp(x)) for x in (-2.0, -1.0, 0.5, 0.25)])
-    assert scored == pytest.approx((0.5, loss, 0.75))
+    assert (rated.value, rated.loss) == pytest.approx((0.5, loss))
+    assert rated.examples.tolist() == [1, 1, 0, 0]
+    assert scores.auc(logits, LABELS) == 0.75
 
 
 def test_a_logit_of_zero_says_negative():
-    assert scores.correctness(np.zeros(4, np.float16), LABELS).tolist() == [False, True, False, True]
+    assert rate("accuracy", np.zeros(4, np.float16), LABELS).examples.tolist() == [0, 1, 0, 1]
 
 
 def test_scikit_learn_agrees(drawn):
     logits, labels = drawn
     chances = 1 / (1 + np.exp(-logits.astype(float)))
-    expected = ((chances > 0.5) == labels).mean(), log_loss(labels, chances), roc_auc_score(labels, logits)
-    assert scores.score(logits, labels) == pytest.approx(expected, abs=1e-12)
+    rated = rate("accuracy", logits, labels)
+    assert (rated.value, rated.loss) == pytest.approx((((chances > 0.5) == labels).mean(), log_loss(labels, chances)), abs=1e-12)
+    assert scores.auc(logits, labels) == pytest.approx(roc_auc_score(labels, logits), abs=1e-12)
+
+
+def test_scikit_learn_agrees_on_classes():
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(200, 4)).astype(np.float16), generator.integers(0, 4, 200).astype(np.uint8)
+    chances = np.exp(logits.astype(float))
+    chances /= chances.sum(axis=1, keepdims=True)
+    rated = rate("accuracy", logits, labels)
+    assert rated.value == np.mean(logits.argmax(axis=1) == labels)
+    assert rated.loss == pytest.approx(log_loss(labels, chances), abs=1e-12)
+
+
+def steps() -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels [rows, time, labels], of which the rows' ends are padding."""
+    generator = np.random.default_rng(1)
+    logits, labels = generator.normal(size=(30, 6, 3)).astype(np.float16), generator.integers(0, 2, (30, 6, 3)).astype(np.uint8)
+    for row, length in enumerate(generator.integers(1, 7, 30)):
+        labels[row, length:] = NO_LABEL
+    return logits, labels
+
+
+@pytest.mark.parametrize("metric", ["f1", "nll"])
+def test_padded_steps_count_nowhere(metric):
+    logits, labels = steps()
+    other = np.where(labels == NO_LABEL, np.float16(9), logits)
+    one, two = rate(metric, logits, labels), rate(metric, other, labels)
+    assert (one.value, one.loss) == (two.value, two.loss)
+    assert np.array_equal(one.examples, two.examples)
+
+
+def test_micro_f1_and_nats_a_step_are_those_of_the_real_steps():
+    logits, labels = steps()
+    real = labels != NO_LABEL
+    losses = np.logaddexp(0, np.where(labels == 1, -1.0, 1.0) * logits.astype(float))
+    assert rate("f1", logits, labels).value == pytest.approx(f1_score(labels[real], logits[real] > 0))
+    assert rate("f1", logits, labels).loss == pytest.approx(losses[real].mean())
+    assert rate("nll", logits, labels).value == pytest.approx(-losses[real].sum() / real.any(axis=2).sum())
+
+
+@pytest.mark.parametrize("metric", ["f1", "nll"])
+def test_the_shares_of_a_ratio_have_its_mean_and_its_spread(metric):
+    logits, labels = steps()
+    rated = rate(metric, logits, labels)
+    assert rated.examples.mean() == pytest.approx(rated.value)
+    deleted = [rate(metric, np.delete(logits, row, 0), np.delete(labels, row, 0)).value for row in range(30)]
+    jackknife = 29 / 30 * np.sum((np.array(deleted) - np.mean(deleted)) ** 2)
+    assert rated.examples.var(ddof=1) / 30 == pytest.approx(jackknife, rel=0.15)
+
+
+def test_an_error_is_told_in_its_unit():
+    generator = np.random.default_rng(2)
+    numbers, labels = generator.normal(size=(2, 50, 3)).astype(np.float32)
+    rated = rate("mae", numbers, labels, scale=2.5)
+    assert rated.value == pytest.approx(-2.5 * mean_absolute_error(labels, numbers), rel=1e-6)
+    assert rated.loss == pytest.approx(np.mean((numbers - labels) ** 2), rel=1e-6)
+    assert rated.examples == pytest.approx(-2.5 * np.abs(numbers - labels).mean(axis=1), rel=1e-5)
 
 
 def test_auc_counts_a_tie_as_one_half():
@@ -41,20 +102,19 @@ def test_auc_counts_a_tie_as_one_half():
 def test_mirrored_labels_mirror_accuracy_and_auc(drawn):
     logits, labels = drawn
     logits = np.where(logits == 0, np.float16(0.1), logits)
-    plain, mirrored = scores.score(logits, labels), scores.score(logits, 1 - labels)
-    assert mirrored.accuracy == pytest.approx(1 - plain.accuracy)
-    assert mirrored.auc == pytest.approx(1 - plain.auc)
+    assert rate("accuracy", logits, 1 - labels).value == pytest.approx(1 - rate("accuracy", logits, labels).value)
+    assert scores.auc(logits, 1 - labels) == pytest.approx(1 - scores.auc(logits, labels))
 
 
 @pytest.mark.parametrize("largest", [60000.0, np.inf])
 def test_large_logits_keep_the_loss_finite(largest):
     wrong = np.array([-largest, largest, -largest, largest], np.float16)
-    assert 50000 < scores.log_loss(wrong, LABELS) < 70000
-    assert scores.log_loss(-wrong, LABELS) == 0
+    assert 50000 < rate("accuracy", wrong, LABELS).loss < 70000
+    assert rate("accuracy", -wrong, LABELS).loss == 0
 
 
 def test_guessing_is_what_logits_of_zero_score():
-    assert scores.log_loss(np.zeros(4), LABELS) == pytest.approx(scores.GUESS.loss)
+    assert rate("accuracy", np.zeros(4), LABELS).loss == pytest.approx(scores.GUESS.loss)
 
 
 @pytest.mark.parametrize("reviews", [1, 8, 9, 64, 67])
@@ -72,14 +132,22 @@ def test_unpacking_another_number_of_reviews_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("logits", "labels", "told"),
+    ("metric", "predictions", "labels", "told"),
     [
-        (np.zeros(3), LABELS, "an axis of 4 reviews"),
-        (np.zeros(4), np.array([0, 1, 2, 0]), "0 or 1"),
-        (np.zeros(4), np.ones(4, int), "both classes"),
-        (np.array([np.nan, 0, 0, 0]), LABELS, "not NaN"),
+        ("accuracy", np.zeros(3), LABELS, "equally long, not 3 and 4"),
+        ("accuracy", np.array([np.nan, 0, 0, 0]), LABELS, "not NaN"),
+        ("nll", np.zeros((4, 2, 1)), np.zeros((4, 1, 1), np.uint8), "one shape"),
+        ("r2", np.zeros(4), LABELS, "metric must be accuracy, f1, nll or mae, not 'r2'"),
     ],
 )
-def test_refusals(logits, labels, told):
+def test_refusals(metric, predictions, labels, told):
     with pytest.raises(ValueError, match=told):
-        scores.score(logits, labels)
+        rate(metric, predictions, labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"), [(np.array([0, 1, 2, 0]), "0 or 1"), (np.ones(4, int), "both classes"), (LABELS[:3], "0 or 1")]
+)
+def test_the_curve_needs_both_classes(labels, told):
+    with pytest.raises(ValueError, match=told):
+        scores.auc(np.zeros(4), labels)
