@@ -15,7 +15,7 @@ run: $(VENV)/ready ## the study: download, pad, draw, tune, replicate, baseline,
 ifeq ($(STUDY),imdb)
 	dvc repro
 else
-	@rm -rf $(COPY)/conf $(COPY)/pipeline && mkdir -p $(COPY) && cp -R conf pipeline $(COPY)
+	@rm -rf $(COPY)/conf $(COPY)/pipeline && mkdir -p $(COPY)/results && cp -R conf pipeline $(COPY) && cp -R results/probe $(COPY)/results
 	@sed 's|conf/study/imdb.yaml|conf/study/$(STUDY).yaml|' dvc.yaml > $(COPY)/dvc.yaml
 	@cd $(COPY) && if [ ! -d .dvc ]; then dvc init -q --no-scm; fi && dvc config core.check_update false
 	cd $(COPY) && dvc repro

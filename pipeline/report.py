@@ -9,13 +9,16 @@ from pipeline.config import Config, check_design, command, printed_numbers, task
 Printed = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
+PROBE = Path("results/probe")
+
+
 def report(config: Config, printed: Printed | None = None) -> dict[str, Any]:
     """Reads results/STUDY/scores and the record of looks, writes results/STUDY/report, returns what metrics.json holds.
 
     `printed` is what `config.printed_numbers` says of the study's recipes.
     """
     from pipeline.files import replace_folder
-    from pipeline.reporting import gate, html, looks, page, plots, tables
+    from pipeline.reporting import gate, html, limits_page, looks, page, plots, tables
     from pipeline.reporting.curves import curves
     from pipeline.reporting.join import describe
     from pipeline.reporting.metrics import metrics, particulars
@@ -29,6 +32,8 @@ def report(config: Config, printed: Printed | None = None) -> dict[str, Any]:
     drawn = curves(results)
     found = {**metrics(results, refusal), **particulars(results, drawn)}
     figures = plots.draw_all(found, results, drawn.table)
+    if (told := limits_page.told(PROBE)) is not None:
+        found["probe"], figures["limits"] = told, limits_page.figure(PROBE)
     with replace_folder(target) as folder:
         for name, table in (("looks", seen), ("curves", drawn.table)):
             table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")

@@ -11,13 +11,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class StudyCopy:
-    """conf/, pipeline/ and dvc.yaml of this checkout under `root`, set to the study `study`."""
+    """conf/, pipeline/, dvc.yaml and the probe of this checkout under `root`, set to the study `study`."""
 
     def __init__(self, root: Path, study: str) -> None:
         self.root, self.study = root, study
         self.log = root.with_suffix(".opened")
         for folder in ("conf", "pipeline"):
             shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "results" / "probe", root / "results" / "probe")
         stages = (ROOT / "dvc.yaml").read_text()
         assert stages.count("conf/study/imdb.yaml") == 1
         (root / "dvc.yaml").write_text(stages.replace("conf/study/imdb.yaml", f"conf/study/{study}.yaml"))

@@ -17,7 +17,7 @@ from pipeline.errors import FairsweepError
 from pipeline.models.cells import cell_layer
 from pipeline.probing import clipping, cost, gradients, recall
 from pipeline.probing.network import CHANCE, recurrent, sequences
-from pipeline.reporting import html, limits_page, page
+from pipeline.reporting import html, limits_page, page, story
 from pipeline.training import backend
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -209,13 +209,13 @@ def test_the_command_writes_all_or_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_sentences_come_from_the_tables(tmp_path: Path) -> None:
-    assert limits_page.section(tmp_path) is None
+    assert limits_page.told(tmp_path) is None
     tables, facts = told()
     limits_page.write(tmp_path, {name: pd.DataFrame(rows) for name, rows in tables.items()}, facts)
-    section = limits_page.section(tmp_path)
-    assert section is not None
+    shown = limits_page.told(tmp_path)
+    assert shown is not None
     text = (tmp_path / "limits.md").read_text()
-    assert text.endswith("\n\n".join(page.markdown(block).replace("(plots/", "(") for block in section.blocks) + "\n")
+    assert text.endswith("\n\n".join(page.markdown(block).replace("(plots/", "(") for block in story.probe(shown)) + "\n")
     for expected in (
         "| vanishing gradients | factor a step back, initial weights | rnn 0.50 |",
         "|  | the same, trained to recall over 4 steps | rnn 0.90 |",

@@ -12,28 +12,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from pipeline.reporting import story
 from pipeline.reporting.look import INK, STYLE, WIDTH, handles, look, svg
 from pipeline.reporting.page import markdown
-from pipeline.reporting.sheets import Table
-from pipeline.reporting.story import Block, Bullets, Plot, Section, Text
 
 TABLES = ("gradients", "clipping", "recall", "cost")
-TITLE = "What limits a recurrent cell, measured on this machine"
 # Smaller norms are next to what float32 can hold.
 SMALLEST = 1e-30
 Tables = dict[str, pd.DataFrame]
 Facts = dict[str, Any]
 
 
-def section(folder: Path) -> Section | None:
-    """The section on the limits from a folder that `pipeline.probe` wrote, or None where there is none.
+def told(folder: Path) -> dict[str, Any] | None:
+    """What a report tells of a folder that `pipeline.probe` wrote, or None where there is none: see `story.probe`.
 
     Its figure is `limits`: the report's figures have to hold `figure(folder)` under that name.
     """
-    if not (folder / "probe.json").is_file():
-        return None
-    tables, facts = read(folder)
-    return Section("probe", TITLE, blocks(tables, facts))
+    return tell(*read(folder)) if (folder / "probe.json").is_file() else None
 
 
 def figure(folder: Path) -> str:
@@ -60,31 +55,29 @@ def write(folder: Path, tables: Tables, facts: Facts) -> None:
     (folder / "probe.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     # What is told comes from what was written, so that a report of the files tells the same.
     tables, facts = read(folder)
-    text = [f"# {TITLE}", *(markdown(block).replace("](plots/", "](") for block in blocks(tables, facts))]
+    text = [f"# {story.PROBE}", *(markdown(block).replace("](plots/", "](") for block in story.probe(tell(tables, facts)))]
     (folder / "limits.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
     (folder / "limits.svg").write_text(draw(tables, facts), encoding="utf-8")
 
 
-def blocks(tables: Tables, facts: Facts) -> list[Block]:
-    """The limits: what was measured and which number came, and how."""
+def tell(tables: Tables, facts: Facts) -> dict[str, Any]:
+    """The limits: how they were measured and which numbers came, as text."""
     settings = facts["settings"]
-    return [
-        Text(
+    return {
+        "how": (
             f"Each limit is measured on a cell of {settings['units']} units. Gradients and memory: recall one of "
             f"{settings['symbols']} symbols, seen some steps ago among noise, after {settings['steps']} steps of Adam on "
             f"{settings['batch']} fresh sequences each; {settings['seeds']} seeds a cell."
         ),
-        Table("The limits", ("limit", "measured", "number"), rows(tables, facts)),
-        Plot(
-            "limits",
-            "Gradients, recall and milliseconds against the number of steps",
+        "rows": [list(row) for row in rows(tables, facts)],
+        "figure": (
             f"Gradient of the last state by lag, geometric mean over seeds: at Keras's initial weights (full) and trained to recall "
             f"over {settings['trained_lag']} steps (dashed); where the marked symbol is, gates open. Recall by lag: every seed, and the "
-            "mean. Milliseconds of the processor a training step, by length.",
+            "mean. Milliseconds of the processor a training step, by length."
         ),
-        Bullets(notes(tables, facts)),
-        Text(machine_line(facts), "note"),
-    ]
+        "notes": notes(tables, facts),
+        "machine": machine_line(facts),
+    }
 
 
 def rows(tables: Tables, facts: Facts) -> list[tuple[str, str, str]]:

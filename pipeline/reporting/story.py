@@ -42,6 +42,8 @@ class Plot:
     caption: str
 
 
+PROBE = "What limits a recurrent cell, measured on this machine"
+
 Block = Text | Bullets | Terms | Table | Matrix | Plot
 
 
@@ -63,8 +65,18 @@ def tell(metrics: Metrics, study: dict[str, Any], figures: Sequence[str]) -> lis
         figures: names of the figures that were drawn; others are left out.
     """
     sections = _searched(metrics, study) if metrics["trials"] else _recipes_alone(metrics, study)
+    if metrics.get("probe"):
+        # Before what the study does not show.
+        sections.insert(-2, Section("probe", PROBE, probe(metrics["probe"])))
     told = [Section(one.key, one.title, [block for block in one.blocks if _there(block, figures)]) for one in sections]
     return [section for section in told if section.blocks]
+
+
+def probe(told: dict[str, Any]) -> list[Block]:
+    """What `limits_page.tell` gives."""
+    figure = Plot("limits", "Gradients, recall and milliseconds against the number of steps", told["figure"])
+    table = Table("The limits", ("limit", "measured", "number"), told["rows"])
+    return [Text(told["how"]), table, figure, Bullets(told["notes"]), Text(told["machine"], "note")]
 
 
 def _searched(metrics: Metrics, study: dict[str, Any]) -> list[Section]:
