@@ -117,7 +117,10 @@ def test_a_null_is_taken_where_it_may_be_empty() -> None:
 
 
 def test_an_unknown_name_is_told_the_nearest_and_all() -> None:
-    assert refusal("task=imbd") == "task=imbd: no such task; the nearest is 'imdb'. There are: chorales, co2, csv, digits, generated, imdb, imdb_npz, tagging."
+    assert (
+        refusal("task=imbd")
+        == "task=imbd: no such task; the nearest is 'imdb'. There are: chorales, co2, csv, digits, generated, imdb, imdb_npz, tagging."
+    )
     assert refusal("cell=qqq") == "cell=qqq: no such cell. There are: gru, lstm, rnn."
 
 

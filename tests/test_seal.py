@@ -1,15 +1,18 @@
 """The sealed test set: nothing before `evaluate` depends on a test label, or opens one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.config import Config
+from pipeline.config import Config, Task
+from pipeline.data import arrays, sources
+from pipeline.data.form import Sequences
 from pipeline.errors import FairsweepError
-from pipeline.evidence.scores import auc
+from pipeline.evidence.scores import NO_LABEL, auc
 from pipeline.search.stage import refuse_test_labels
 from study_copy import StudyCopy, files
 
@@ -72,3 +75,35 @@ def test_the_place_of_a_test_row_tells_nothing(smoke: StudyCopy) -> None:
     held = labels(smoke)
     # Six standard errors of an AUC at chance.
     assert abs(auc(np.arange(len(held), dtype=float), held) - 0.5) < 6 * np.sqrt((len(held) + 1) / (3 * len(held) ** 2))
+
+
+def other_labels(source: Sequences) -> Sequences:
+    """The same source with its test labels replaced by others of the same kind."""
+    labels = source.test.labels
+    changed = labels + 1 if labels.dtype == np.float32 else np.where(labels == NO_LABEL, NO_LABEL, (labels + 1) % 2)
+    return replace(source, test=replace(source.test, labels=changed.astype(labels.dtype)))
+
+
+@pytest.mark.parametrize("name", ["digits", "co2", "tagging"])
+def test_the_arrays_of_every_task_hold_no_test_label(name: str, tmp_path: Path) -> None:
+    task = {
+        "digits": Task(name="digits", source="digits", length=8),
+        "co2": Task(name="co2", source="co2", length=52, horizon=4),
+        "tagging": Task(name="tagging", source="tagging", length=70, features=12),
+    }[name]
+    source = sources.read(task, tmp_path)
+    assert isinstance(source, Sequences)
+    for folder, given in (("plain", source), ("other", other_labels(source))):
+        arrays.write(given, task, tmp_path / folder / "arrays", tmp_path / folder / "sealed")
+    plain, other = (files(tmp_path / folder) for folder in ("plain", "other"))
+    assert [path for path in plain if plain[path] != other[path]] == ["sealed/test_labels.npy"]
+    assert plain.keys() == other.keys()
+
+
+def test_the_place_of_a_digit_tells_nothing(tmp_path: Path) -> None:
+    task = Task(name="digits", source="digits", length=8)
+    arrays.write(sources.read(task, tmp_path), task, tmp_path / "arrays", tmp_path / "sealed")
+    sealed = np.load(tmp_path / "sealed" / "test_labels.npy")
+    assert auc(np.arange(len(sealed)), (sealed > 4).astype(np.uint8)) == pytest.approx(0.5, abs=0.1)
+    # Neighbours are equal as often as chance has it.
+    assert np.mean(sealed[1:] == sealed[:-1]) == pytest.approx(0.1, abs=0.05)

@@ -119,8 +119,8 @@ def read(folder: Path, columns: Columns, task: Task) -> "Corpus | Sequences":
     and whole groups. White space around a label or a group's name is dropped. An empty text is a text without words.
 
     Raises:
-        FairsweepError: no copies, or the file has changed since; an empty label or group; too few rows, classes or rows of a class, too many classes; in the
-            test an unknown class or a group of the training rows; groups too large to split.
+        FairsweepError: no copies, or the file has changed since; an empty label or group; too few rows, classes or rows of a
+            class, too many classes; in the test an unknown class or a group of the training rows; groups too large to split.
     """
     # `sources` imports this module.
     from pipeline.data.sources import Corpus
