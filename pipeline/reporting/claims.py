@@ -74,7 +74,7 @@ def _printed(metrics: Metrics) -> Sequence[str]:
 
 
 def _ranges(metrics: Metrics) -> list[Sequence[str]]:
-    rows = []
+    rows: list[Sequence[str]] = []
     for arm, name, low, high in (("lstm", "an LSTM of 64 units", 0.88, 0.92), ("bi_lstm", "a bidirectional LSTM", 0.92, 0.94)):
         runs = metrics["arms"][arm]["recipes"]["lstm64"]
         place = "below" if runs["mean"] < low else "above" if runs["mean"] > high else "within"
