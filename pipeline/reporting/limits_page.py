@@ -114,7 +114,7 @@ def rows(tables: Tables, facts: Facts) -> list[tuple[str, str, str]]:
             listed(at_longest(tables, "milliseconds"), "{:.1f}"),
         ),
         ("", "parameters", listed(at_longest(tables, "parameters"), "{:,.0f}")),
-        ("memory", f"MiB above one step's at length {longest(tables)}", listed(at_longest(tables, "mebibytes"), "{:.0f}")),
+        ("memory", "MiB within a training step, for each further 100 steps", listed(slopes(tables, "mebibytes"), "{:.1f}")),
     ]
 
 
