@@ -70,7 +70,7 @@ def blocks(tables: Tables, facts: Facts) -> list[Block]:
     settings = facts["settings"]
     return [
         Text(
-            f"Each limit is measured on a cell of {settings['units']} units. Gradients and memory: recall one of "
+            f"Each limit is measured on a cell of {settings['units']} units. Gradients and short memory: recall one of "
             f"{settings['symbols']} symbols, seen some steps ago among noise, after {settings['steps']} steps of Adam on "
             f"{settings['batch']} fresh sequences each; {settings['seeds']} seeds a cell."
         ),
