@@ -261,7 +261,9 @@ def draw_gradients(axis: Axes, gradients: pd.DataFrame, cells: list[str]) -> Non
         style = {"initial": "-", "trained": "--", "scaled": ":"}[str(stage)]
         axis.plot(norms.index, norms, color=colour, linestyle=style, linewidth=1.6, marker=mark, markersize=4, markevery=4)
     axis.set_yscale("log")
-    axis.set_title("Gradient that arrives: initial —, trained - -, scaled rnn ···")
+    # Text is not read as mathematics, which the formatter of powers relies on.
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+    axis.set_title("Gradient (dashed: trained; dotted: scaled rnn)")
     axis.set_xlabel("steps back")
     axis.set_ylabel("norm")
 
@@ -277,7 +279,7 @@ def draw_recall(axis: Axes, recall: pd.DataFrame, cells: list[str], chance: floa
     axis.set_xscale("log", base=2)
     _as_numbers(axis, sorted(recall["lag"].unique()))
     axis.set_ylim(0, 1.05)
-    axis.set_title("Recall after a short training (dashed: chance)")
+    axis.set_title("Recall (dashed: chance)")
     axis.set_xlabel("steps the symbol is held")
     axis.set_ylabel("accuracy")
 
