@@ -1,5 +1,6 @@
 """What a training step costs: milliseconds and memory against length, each in a process of its own."""
 
+import ctypes
 import math
 import multiprocessing
 import time
@@ -20,7 +21,10 @@ WARM_UP = 3
 TIMED = 30
 # Not a cell: a dense layer on every step, with as many multiplications as the rnn's, none of which waits for another step.
 DENSE = "dense"
+# Kibibytes, of which /proc speaks.
 MIB = 1024.0
+M_MMAP_THRESHOLD = -3  # malloc.h
+STATUS = Path("/proc/self/status")
 
 
 def cost(cell: str, units: int, length: int, backend: str) -> dict[str, Any]:
@@ -45,31 +49,13 @@ def alone(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str,
 
 
 def measure(cell: str, units: int, length: int, backend: str) -> dict[str, Any]:
-    """Trains in this process.
+    """Trains in this process, on BATCH sequences of `units` random features.
 
-    Milliseconds are the processor's: the median of TIMED steps on BATCH sequences of `units` features, after WARM_UP.
-
-    Mebibytes: how far the peak of resident memory rises above what was resident after the same training on a single step, which
-    loads the libraries and makes the compiler's room.
+    Milliseconds are the processor's, the median of TIMED steps: on one thread they are the clock's where nothing else runs, and
+    hardly more where something does. Mebibytes: how far resident memory then rises within one more step above what stays between steps
+    (weights, data, the compiled program).
     """
     backends.use(backend)
-    train(cell, units, 1)
-    before = resident("VmRSS")
-    parameters, seconds = train(cell, units, length)
-    return {
-        "cell": cell,
-        "length": length,
-        "parameters": parameters,
-        "milliseconds": 1000 * float(np.median(seconds[WARM_UP:])),
-        "mebibytes": resident("VmHWM") - before,
-    }
-
-
-def train(cell: str, units: int, length: int) -> tuple[int, list[float]]:
-    """The layer's parameters, and the processor's seconds of each of WARM_UP + TIMED training steps on random numbers.
-
-    On one thread they are the clock's where nothing else runs, and hardly more where something does.
-    """
     import keras
 
     layer = dense(units) if cell == DENSE else recurrent(cell, units, 0)
@@ -83,7 +69,16 @@ def train(cell: str, units: int, length: int) -> tuple[int, list[float]]:
         started = time.process_time()
         model.train_on_batch(inputs, symbols)
         seconds.append(time.process_time() - started)
-    return layer.count_params(), seconds
+    before = settled()
+    # Once: a second step may leave the first one's holes.
+    model.train_on_batch(inputs, symbols)
+    return {
+        "cell": cell,
+        "length": length,
+        "parameters": layer.count_params(),
+        "milliseconds": 1000 * float(np.median(seconds[WARM_UP:])),
+        "mebibytes": resident("VmHWM") - before,
+    }
 
 
 def dense(units: int) -> Any:
@@ -96,11 +91,25 @@ def dense(units: int) -> Any:
     return keras.Sequential([keras.layers.Dense(units, activation="tanh"), keras.layers.GlobalAveragePooling1D()], name=DENSE)
 
 
-def resident(key: str) -> float:
-    """This process's resident memory in MiB, now (VmRSS) or at its peak (VmHWM); nan where the system does not tell.
+def settled() -> float:
+    """Resident MiB, from where the peak counts anew; nan where there is no /proc.
 
-    `ru_maxrss` is of no use here: it starts at what the parent had.
+    What is free went back to the system, and large buffers come from it and go back one by one from now on: else the peak tells
+    which holes the heap had. It makes steps slower.
     """
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="utf-8").splitlines() if status.is_file() else []
+    if not STATUS.is_file():
+        return math.nan
+    library = ctypes.CDLL(None)
+    library.mallopt(M_MMAP_THRESHOLD, 128 * 1024)
+    library.malloc_trim(0)
+    STATUS.with_name("clear_refs").write_text("5", encoding="utf-8")
+    return resident("VmRSS")
+
+
+def resident(key: str) -> float:
+    """This process's resident memory in MiB, now (VmRSS) or at its peak (VmHWM); nan where there is no /proc.
+
+    `ru_maxrss` is of no use here: it starts at what the parent had, and never anew.
+    """
+    lines = STATUS.read_text(encoding="utf-8").splitlines() if STATUS.is_file() else []
     return next((int(line.split()[1]) / MIB for line in lines if line.startswith(f"{key}:")), math.nan)

@@ -144,7 +144,8 @@ def _limits(folder: Path) -> list[Sequence[str]]:
     tables, facts = limits_page.read(folder)
     cells = facts["settings"]["cells"]
     factors = limits_page.factors(tables, "initial")
-    times, memory, parameters = (limits_page.at_longest(tables, key) for key in ("milliseconds", "mebibytes", "parameters"))
+    times, parameters = (limits_page.at_longest(tables, key) for key in ("milliseconds", "parameters"))
+    memory = limits_page.slopes(tables, "mebibytes")
     base = cells[0]
     ratios = [f"{cell} {times[cell] / times[base]:.1f} and {memory[cell] / memory[base]:.1f}" for cell in cells[1:]]
     clipping = tables["clipping"]
@@ -173,7 +174,8 @@ def _limits(folder: Path) -> list[Sequence[str]]:
         (
             "gates cost time and memory",
             GUIDE,
-            f"time and memory of a training step on {limits_page.longest(tables)} steps, in those of {base}: {listed(ratios)}; "
+            f"time of a training step on {limits_page.longest(tables)} steps, and its memory for each further step, in those of {base}: "
+            f"{listed(ratios)}; "
             f"parameters: {limits_page.listed({cell: parameters[cell] for cell in cells}, '{:,.0f}')}",
             f"holds for {listed(fewer)}" if fewer else "not shown",
         ),

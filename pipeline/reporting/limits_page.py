@@ -65,7 +65,7 @@ def tell(tables: Tables, facts: Facts) -> dict[str, Any]:
     settings = facts["settings"]
     return {
         "how": (
-            f"Each limit is measured on a cell of {settings['units']} units. Gradients and memory: recall one of "
+            f"Each limit is measured on a cell of {settings['units']} units. Gradients and short memory: recall one of "
             f"{settings['symbols']} symbols, seen some steps ago among noise, after {settings['steps']} steps of Adam on "
             f"{settings['batch']} fresh sequences each; {settings['seeds']} seeds a cell."
         ),
@@ -107,7 +107,7 @@ def rows(tables: Tables, facts: Facts) -> list[tuple[str, str, str]]:
             listed(at_longest(tables, "milliseconds"), "{:.1f}"),
         ),
         ("", "parameters", listed(at_longest(tables, "parameters"), "{:,.0f}")),
-        ("memory", f"MiB above one step's at length {longest(tables)}", listed(at_longest(tables, "mebibytes"), "{:.0f}")),
+        ("memory", "MiB within a training step, for each further 100 steps", listed(slopes(tables, "mebibytes"), "{:.1f}")),
     ]
 
 
@@ -254,7 +254,9 @@ def draw_gradients(axis: Axes, gradients: pd.DataFrame, cells: list[str]) -> Non
         style = {"initial": "-", "trained": "--", "scaled": ":"}[str(stage)]
         axis.plot(norms.index, norms, color=colour, linestyle=style, linewidth=1.6, marker=mark, markersize=4, markevery=4)
     axis.set_yscale("log")
-    axis.set_title("Gradient that arrives: initial —, trained - -, scaled rnn ···")
+    # Text is not read as mathematics, which the formatter of powers relies on.
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+    axis.set_title("Gradient (dashed: trained; dotted: scaled rnn)")
     axis.set_xlabel("steps back")
     axis.set_ylabel("norm")
 
@@ -270,7 +272,7 @@ def draw_recall(axis: Axes, recall: pd.DataFrame, cells: list[str], chance: floa
     axis.set_xscale("log", base=2)
     _as_numbers(axis, sorted(recall["lag"].unique()))
     axis.set_ylim(0, 1.05)
-    axis.set_title("Recall after a short training (dashed: chance)")
+    axis.set_title("Recall (dashed: chance)")
     axis.set_xlabel("steps the symbol is held")
     axis.set_ylabel("accuracy")
 
