@@ -24,7 +24,14 @@ TRIVIAL = "trivial"
 # Linear models of texts: (n-grams, C, features) say which.
 TEXT_BASELINES = ("same_tokens", "whole_text")
 # Settings that came later: off, they change nothing, so a study that names them so is the one that did not name them.
-OFF = {"model.pooling": "last", "model.layer_norm": False, "model.hidden": 0, "train.clipvalue": None, "train.buckets": 1}
+OFF = {
+    "model.input_dropout": 0.0,
+    "model.pooling": "last",
+    "model.layer_norm": False,
+    "model.hidden": 0,
+    "train.clipvalue": None,
+    "train.buckets": 1,
+}
 TEXT = {"arm": str, "kind": str, "state": str, "reason": str, "backend": str, "overrides": str, "worker": str}
 
 
