@@ -121,7 +121,7 @@ def test_an_unknown_name_is_told_the_nearest_and_all() -> None:
         refusal("task=imbd")
         == "task=imbd: no such task; the nearest is 'imdb'. There are: chorales, co2, csv, digits, generated, imdb, imdb_npz, tagging."
     )
-    assert refusal("cell=qqq") == "cell=qqq: no such cell. There are: gru, lstm, rnn."
+    assert refusal("cell=qqq") == "cell=qqq: no such cell. There are: bi_gru, bi_lstm, bi_rnn, gru, lstm, rnn."
 
 
 def test_a_group_cannot_be_given_a_list() -> None:
@@ -195,7 +195,7 @@ def test_a_misspelt_or_impossible_part_of_the_space_is_refused() -> None:
     assert "give two numbers, low below high" in refusal("space.model.units.high=4")
     assert refusal("+space.model.unit={choices: [1, 2]}") == "model.unit: no such key; the nearest key is 'model.units'."
     assert refusal("space.model.dropout.high=1.5") == "model.dropout=1.5: must be below 1.0."
-    assert refusal("space.train.optimizer.choices=[adam,sgd]") == "train.optimizer=sgd: must be one of adam, rmsprop, sgd."
+    assert refusal("space.train.optimizer.choices=[adam,lamb]") == "train.optimizer=lamb: must be one of adam, rmsprop, sgd."
     assert (
         refusal("space.model.embedding.choices=[]")
         == "space.model.embedding: give either choices (at least one) or low and high."

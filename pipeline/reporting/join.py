@@ -156,7 +156,10 @@ def describe(
         "studies": len(config.search.numbers),
         "sampler": config.search.asked,
         "backend": config.train.backend,
-        "task": {key: getattr(task, key) for key in ("name", "source", "length", "vocabulary", "padding")},
+        "task": {
+            **{key: getattr(task, key) for key in ("name", "source", "length", "vocabulary", "padding")},
+            **({"train_fraction": task.train_fraction} if task.train_fraction < 1 else {}),
+        },
         "fixed": {key: value for key, value in fixed.items() if key not in space and key != "train.backend"},
         "space": [
             {"key": key, **{name: value for name, value in row.items() if value is not None}} for key, row in space.items()

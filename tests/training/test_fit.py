@@ -1,6 +1,7 @@
 """One training: every setting is connected, equal runs are equal to the bit, a diverged one is a failed run.
 
-Keras holds one backend a process. These tests are of TensorFlow; the last of them runs the others on JAX in another process.
+Keras holds one backend a process. These tests are of TensorFlow; the last of them, of the level long, runs the others on JAX in another
+process.
 """
 
 import importlib.util
@@ -8,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -152,12 +153,15 @@ LEAST = {"classes": 0.99, "regression": -0.2, "f1": 0.97, "nll": -0.4}
     [*(("gru", kind) for kind in LEAST), *((cell, "classes") for cell in ("rnn", "lstm", "bi_rnn", "bi_gru", "bi_lstm"))],
 )
 def test_every_cell_and_head_can_memorise_8_examples(cell: str, kind: str) -> None:
-    settings: dict[str, Any] = {"units": 32, "batch_size": 8, "epochs": 150, "learning_rate": 0.03, "keep": "last"}
+    settings: dict[str, Any] = {"units": 32, "batch_size": 8, "epochs": 15, "learning_rate": 0.03, "keep": "last"}
     own = numbers(kind)
+    # Ten steps an epoch.
+    many = {name: np.concatenate([getattr(own, name)] * 10) for name in ("train_inputs", "train_labels")}
+    own = replace(own, **many)
     run = fit(config(cell, **settings), own)
     assert run.best is not None
     assert run.best.validation > LEAST[kind]
-    # The training score is of the weights before the last step, validation of those after it.
+    # The training score is the mean over the epoch's steps, validation is of the weights after them.
     assert run.epochs[-1].accuracy == pytest.approx(run.best.validation, abs=0.15)
     assert run.test_logits is not None
     assert run.test_logits.shape == (5, *((LENGTH, 4) if own.form.kind == "steps" else (own.form.outputs,)))
@@ -381,6 +385,7 @@ def test_a_second_backend_in_one_process_is_refused() -> None:
         backend.use(other)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(BACKEND == "jax", reason="this is that other process")
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed")
 def test_all_of_this_holds_on_jax() -> None:
