@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from pipeline.config import compose, printed_numbers
-from pipeline.reporting import gate, html, join, page, tables
+from pipeline.reporting import claims, gate, html, join, page, sheets, tables
 from pipeline.reporting.curves import curves
 from pipeline.reporting.metrics import metrics as compute
 from pipeline.reporting.sheets import Table
+from pipeline.training.protocol import PROTOCOL
 from study_copy import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,6 +47,36 @@ def committed() -> dict:
 @pytest.mark.parametrize("name", ["answer", "results", "recipe", "anecdote"])
 def test_each_block_is_that_of_the_committed_scores(name: str, metrics: dict, results: tables.Results) -> None:
     assert block(name) == page.readme_blocks(metrics, results.study)[name]
+
+
+def committed_metrics(study: str) -> dict:
+    return json.loads((ROOT / f"results/{study}/report/metrics.json").read_text())
+
+
+def test_the_printed_numbers_stand_beside_those_of_the_committed_study() -> None:
+    assert block("printed") == page.markdown_table(sheets.printed(committed_metrics("article")))
+
+
+def test_the_claims_are_answered_by_the_committed_studies() -> None:
+    assert block("claims") == page.markdown_table(claims.table(ROOT / "results"))
+
+
+STUDIES = sorted(path.parents[1].name for path in (ROOT / "results").glob("*/scores/study.json"))
+
+
+@pytest.mark.parametrize("study", [study for study in STUDIES if study != "imdb"])
+def test_every_committed_study_is_that_of_its_scores_and_of_conf(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, committed = tables.load(ROOT / f"results/{study}/scores"), committed_metrics(study)
+    again = json.loads(json.dumps(compute(own)))
+    assert {key: committed[key] for key in again} == again
+    folder = ROOT / f"results/{study}/report"
+    figures = {path.stem: path.read_text() for path in (folder / "plots").iterdir()}
+    assert (folder / "report.md").read_text() == page.report(committed, own.study, list(figures))
+    monkeypatch.chdir(ROOT)
+    overrides = [f"study={study}"]
+    gate.check(
+        own, join.describe(compose(overrides), own.study["data"], PROTOCOL, printed_numbers(compose(overrides), overrides))
+    )
 
 
 def test_the_committed_metrics_are_those_of_the_committed_scores(metrics: dict, committed: dict) -> None:

@@ -26,8 +26,9 @@ LANGUAGES = {
 SOURCES = {
     "chorales": (
         "These are not the JSB Chorales of Boulanger-Lewandowski et al. (2012), on which Chung et al. (2014) compared cells, so the "
-        "nats are not to be compared: theirs are 382 chorales in quarter notes, 229 for training, 76 for validation and 77 for the test; ours 329 of "
-        "music21's in eighth notes, of which many repeat the step before, split by tune, as one tune is set several times."
+        "nats are not to be compared: theirs are 382 chorales in quarter notes, 229 for training, 76 for validation and 77 for the "
+        "test; ours 329 of music21's in eighth notes, of which many repeat the step before, split by tune, as one tune is set "
+        "several times."
     ),
     "co2": "One series, one test stretch: its years are alike, and the interval has few of them to count.",
     "tagging": "Invented sequences: their labels are so many steps behind, and nothing else is asked.",
