@@ -56,7 +56,7 @@ def main(config: Config) -> None:
                 jobs.append(Job(kind, number, with_overrides(base, [*plain, *own]), replay, kind == "tuned", study))
     document = settings(config, "replicate", data.digest)
     with State.open(document) as state, Tracker.open(config, "replicate", data.digest, state) as tracker:
-        records = complete("replicate", config, jobs, state, [tracker.log])
+        records = complete("replicate", config, jobs, state, [tracker.log], form=data.form)
         champion = tables.best([record for record in records if record.job.kind == "tuned"])
         if champion is None and config.search.trials:
             raise FairsweepError(f"every replicate of {config.cell.arm} failed: {records[0].run.reason}")

@@ -19,17 +19,14 @@ def main(config: Config) -> float:
 
     def show(number: int, epoch: Epoch) -> None:
         print(
-            f"epoch {number}/{config.train.epochs}: loss {epoch.loss:.4f}, {metric} {sign * epoch.accuracy:.4f}{unit}, "
-            f"validation loss {epoch.validation_loss:.4f}, validation {sign * epoch.validation:.4f}{unit}",
+            f"epoch {number}/{config.train.epochs}: loss {epoch.loss:.4f}, {data.form.metric} {data.form.told(epoch.accuracy)}, "
+            f"validation loss {epoch.validation_loss:.4f}, validation {data.form.told(epoch.validation)}",
             flush=True,
         )
 
     folder = prepared(config)
     data = load_data(config, folder)
     check_model(config, data.form)
-    # Inside, scores are higher better; people read an error as such.
-    metric, unit = data.form.metric, f" {data.form.unit}" if data.form.unit else ""
-    sign = -1 if metric in ("nll", "mae") else 1
     backend.use(config.train.backend)
     build_model(config, data.form).summary()
     started = now()
@@ -37,7 +34,7 @@ def main(config: Config) -> float:
     log_one(config, data.digest, Record(Job("train", 0, config, task_overrides()), run, 1, "local", started))
     if run.best is None:
         raise FairsweepError(f"{config.cell.arm} failed: {run.reason}")
-    scored = f"validation {sign * run.best.validation:.4f}{unit} in epoch {run.best_epoch} of {len(run.epochs)}"
+    scored = f"validation {data.form.told(run.best.validation)} in epoch {run.best_epoch} of {len(run.epochs)}"
     print(f"{config.cell.arm}: {scored}, {run.seconds:.0f} s")
     return run.best.validation
 

@@ -14,6 +14,7 @@ from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
 
 if TYPE_CHECKING:
+    from pipeline.data.form import Form
     from pipeline.search.state import Record, State
     from pipeline.tracking import Tracker
 
@@ -31,7 +32,7 @@ def read_table(config: Config) -> list[list[str]]:
     return [rows[i] for i in range(config.search.trials)]
 
 
-def pool(config: Config, table: list[list[str]], state: "State", tracker: "Tracker") -> list["Record"]:
+def pool(config: Config, table: list[list[str]], state: "State", tracker: "Tracker", form: "Form") -> list["Record"]:
     """The trials of the drawn table, independent of one another."""
     from pipeline.search.stage import complete
     from pipeline.search.state import Job, own_overrides
@@ -43,17 +44,17 @@ def pool(config: Config, table: list[list[str]], state: "State", tracker: "Track
         overrides = [*replay_overrides(config), *row, *own]
         jobs.append(Job("trial", trial, with_overrides(config, [*row, *own]), overrides))
     study = Study(config, state.folder, table)
-    return complete("tune", config, jobs, state, [study.tell, tracker.log], start=lambda job: study.ask(job.number))
+    return complete("tune", config, jobs, state, [study.tell, tracker.log], start=lambda job: study.ask(job.number), form=form)
 
 
-def studies(config: Config, state: "State", tracker: "Tracker") -> list["Record"]:
+def studies(config: Config, state: "State", tracker: "Tracker", form: "Form") -> list["Record"]:
     """The trials of K studies, each asked for when the one before it in its study is done."""
     from pipeline.search.stage import complete_studies
     from pipeline.search.studies import Sequential
 
     replay = replay_overrides(config)
     several = [Sequential(config, state, number, replay) for number in config.search.numbers]
-    return complete_studies(config, several, state, [tracker.log])
+    return complete_studies(config, several, state, [tracker.log], form)
 
 
 @command
@@ -83,7 +84,7 @@ def main(config: Config) -> None:
         section, name = key.split(".")
         document[section].pop(name)
     with State.open(document) as state, Tracker.open(config, "tune", data.digest, state) as tracker:
-        records = pool(config, table, state, tracker) if pooled else studies(config, state, tracker)
+        records = pool(config, table, state, tracker, data.form) if pooled else studies(config, state, tracker, data.form)
         winners = tables.winners(config, records)
         with replace_folder(target) as folder:
             tables.write_runs(folder, "trials", ["trial"], config, records)

@@ -51,6 +51,11 @@ class Form:
     classes: list[str] = field(default_factory=list)
     baselines: list[str] = field(default_factory=lambda: ["same_tokens", "whole_text"])
 
+    def told(self, score: float) -> str:
+        """A score as people read it: four decimals, errors and nats positive and with their unit."""
+        shown = f"{-score if self.metric in ('nll', 'mae') else score:.4f}"
+        return f"{shown} {self.unit}" if self.unit else shown
+
 
 @dataclass(frozen=True)
 class Examples:

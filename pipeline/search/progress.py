@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,10 +10,10 @@ from pipeline.search.state import Record
 
 
 class Progress:
-    """Counts finished runs of `total`; `done` were there before this process and cost it no time."""
+    """Counts finished runs of `total`; `done` were there before this process and cost it no time. `told` words a score."""
 
-    def __init__(self, name: str, total: int, done: int) -> None:
-        self.name, self.total, self.done, self.before = name, total, done, done
+    def __init__(self, name: str, total: int, done: int, told: Callable[[float], str] = "{:.4f}".format) -> None:
+        self.name, self.total, self.done, self.before, self.told = name, total, done, done, told
         self.best: float | None = None
         self.started = time.monotonic()
         self.bar: Any = None
@@ -54,12 +55,12 @@ class Progress:
         """Count a run and show it."""
         self.done += 1
         self.seen(record)
-        best = "none" if self.best is None else f"{self.best:.4f}"
+        best = "none" if self.best is None else self.told(self.best)
         if self.bar:
             self.bar.update(self.row, completed=self.done, note=f"best {best}, {self.left()}")
             return
         run, job = record.run, record.job
-        result = f"validation {run.best.validation:.4f}" if run.best else f"failed: {run.reason}"
+        result = f"validation {self.told(run.best.validation)}" if run.best else f"failed: {run.reason}"
         result += " (pruned)" if run.state == "pruned" else ""
         which = f"{job.kind} {job.number}" + (f" of study {job.study}" if job.separate else "")
         print(

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.data.form import Form
 from pipeline.errors import FairsweepError
 from pipeline.search.coordinator import Follow, Prune, run_jobs
 from pipeline.search.progress import Progress
@@ -21,12 +22,16 @@ def complete(
     state: State,
     tell: Sequence[Tell],
     start: Callable[[Job], None] = lambda job: None,
+    form: Form | None = None,
 ) -> list[Record]:
-    """The records of all `jobs`, in their order. `start` sees a job before it is done, each of `tell` every record, old ones too."""
+    """The records of all `jobs`, in their order.
+
+    `start` sees a job before it is done, each of `tell` every record, old ones too; `form` words the scores.
+    """
     refuse_test_labels(config)
     records = {job.key: record for job in jobs if (record := state.read(job))}
     missing = [job for job in jobs if job.key not in records]
-    with Progress(f"{stage} {config.cell.arm}", len(jobs), len(records)) as progress:
+    with Progress(f"{stage} {config.cell.arm}", len(jobs), len(records), (form or Form()).told) as progress:
         _take_up(list(records.values()), progress, tell)
         for job in missing:
             start(job)
@@ -34,7 +39,9 @@ def complete(
     return [records[job.key] for job in jobs]
 
 
-def complete_studies(config: Config, studies: Sequence[Sequential], state: State, tell: Sequence[Tell]) -> list[Record]:
+def complete_studies(
+    config: Config, studies: Sequence[Sequential], state: State, tell: Sequence[Tell], form: Form | None = None
+) -> list[Record]:
     """The records of all trials of an arm's separate studies, by study and trial; the studies go on side by side."""
     refuse_test_labels(config)
     records = [record for study in studies for record in study.records]
@@ -48,7 +55,8 @@ def complete_studies(config: Config, studies: Sequence[Sequential], state: State
 
     # Only in a study that prunes do runs wait for an answer.
     asked = None if config.search.pruner == "none" else prune
-    with Progress(f"tune {config.cell.arm}", len(studies) * config.search.trials, len(records)) as progress:
+    total, told = len(studies) * config.search.trials, (form or Form()).told
+    with Progress(f"tune {config.cell.arm}", total, len(records), told) as progress:
         _take_up(records, progress, tell)
         records += _do(config, ready, state, progress, tell, follow, asked)
     return sorted(records, key=lambda record: (record.job.study, record.job.number))
