@@ -168,27 +168,33 @@ def test_every_cell_and_head_can_memorise_8_examples(cell: str, kind: str) -> No
     assert run.test_logits.dtype == (np.float32 if kind == "regression" else np.float16)
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"seed": 1},
-        {"dropout": 0.5},
-        {"recurrent_dropout": 0.5},
-        {"masking": True},
-        {"learning_rate": 0.02},
-        {"clipnorm": 1e-9},
-        {"optimizer": "rmsprop"},
-        {"batch_size": TRAIN},
-        {"optimizer": "sgd"},
-        {"clipvalue": 1e-9},
-        {"buckets": 3},
-        {"input_dropout": 0.5},
-        {"pooling": "max"},
-        {"layer_norm": True},
-        {"hidden": 4},
-    ],
-    ids=str,
-)
+CONNECTED: list[dict[str, Any]] = [
+    {"seed": 1},
+    {"dropout": 0.5},
+    {"recurrent_dropout": 0.5},
+    {"masking": True},
+    {"learning_rate": 0.02},
+    {"clipnorm": 1e-9},
+    {"optimizer": "rmsprop"},
+    {"batch_size": TRAIN},
+    {"optimizer": "sgd"},
+    {"clipvalue": 1e-9},
+    {"buckets": 3},
+    {"input_dropout": 0.5},
+    {"pooling": "max"},
+    {"layer_norm": True},
+    {"hidden": 4},
+]
+# Followed by tests of their own, here and in tests/models: sizes by the parameters, rules by the epochs.
+FOLLOWED = {"units", "embedding", "layers", "epochs", "keep", "patience", "floor", "backend"}
+
+
+def test_no_setting_is_left_out() -> None:
+    names = {field.name for kind in (Model, Train) for field in fields(kind)}
+    assert {name for changed in CONNECTED for name in changed} - {"seed"} | FOLLOWED == names
+
+
+@pytest.mark.parametrize("changed", CONNECTED, ids=str)
 def test_every_setting_is_connected(changed: dict[str, Any]) -> None:
     assert everything(trained(**changed)) != everything(trained())
 
