@@ -14,7 +14,7 @@ CODE = {path: path.read_text() for path in (ROOT / "pipeline").rglob("*.py") if 
 
 @pytest.mark.parametrize("key", [key for key, _ in leaves() if key not in AT_THE_DOOR])
 def test_a_key_is_read_somewhere(key: str) -> None:
-    *sections, name = key.split(".")
+    name = key.rsplit(".", 1)[-1]
     # `config.train.epochs`, `train.epochs`, `self.config.train.epochs`; of a cell, of columns and of a search by their own names.
     if key in ("cell.reset_after", "cell.unit_forget_bias"):
         found = [path for path, text in CODE.items() if f'"{name}"' in text]
