@@ -156,7 +156,7 @@ def _check_unchanged(folder: Path, columns: Columns) -> None:
     """Raise FairsweepError where a copy is not of the file that is named now; one that has gone is not missed."""
     for key, path in _paths(columns).items():
         copied = folder / _NAMES[key]
-        if path.is_file() and not (copied.is_file() and filecmp.cmp(path, copied, shallow=False)):
+        if path.is_file() and copied.is_file() and not filecmp.cmp(path, copied, shallow=False):
             raise FairsweepError(
                 f"data.{key}={getattr(columns, key)} is not the file that {copied} was copied from: it has changed since. "
                 "Copy it again: dvc repro -f download, or python -m pipeline.download with the same study and overrides."

@@ -225,7 +225,10 @@ class World:
         self.logits = {cell: signal + self.generator.normal(0, 0.6, (24, 2000)) for cell in ("gru", "lstm")}
 
     def compare(self, labels: np.ndarray) -> dict:
-        correct = {cell: scores.correctness(logits, labels) for cell, logits in self.logits.items()}
+        correct = {
+            cell: np.stack([scores.rate("accuracy", run, labels).examples for run in logits])
+            for cell, logits in self.logits.items()
+        }
         pools = {cell: Pool(self.validation, right.mean(axis=1)) for cell, right in correct.items()}
         shares = {cell: pool.trial_weights(self.validation, 4) @ right for cell, right in correct.items()}
         row = compare_pools(pools, Rules(headline=4, margin=0.01), Films(shares, self.movies))[0]
