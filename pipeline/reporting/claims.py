@@ -108,12 +108,12 @@ def _fractions(studies: Sequence[Metrics], shares: Sequence[str]) -> Sequence[st
         pair = next(pair for pair in metrics["pairs"] if {pair["a"], pair["b"]} == {"gru", "lstm"})
         sign = 1 if pair["a"] == "gru" else -1
         low, high = sorted((sign * pair["low"], sign * pair["high"]))
-        told.append(f"{share}: {_points((sign * pair['gap'], low, high))}")
+        told.append(f"{share}, search of {metrics['headline']}: {_points((sign * pair['gap'], low, high))}")
         words.append(f"{share}: {_holds(low, high)}")
     return (
         "a GRU beats an LSTM on less training data",
         GUIDE,
-        f"gru − lstm, what a search of {studies[0]['headline']} trials picks, by share of the training reviews: {'; '.join(told)}",
+        f"gru − lstm, what a search picks, by share of the training reviews: {'; '.join(told)}",
         "; ".join(words),
     )
 
