@@ -201,11 +201,15 @@ def notes(tables: Tables, facts: Facts) -> list[str]:
     return told
 
 
+def held(tables: Tables, cells: list[str]) -> dict[str, int]:
+    """The largest lag over which each cell recalls nine symbols of ten, 0 where there is none."""
+    lags = sorted(tables["recall"]["lag"].unique())
+    return {cell: max((int(lag) for lag in lags if recalled(tables, lag)[cell] > 0.9), default=0) for cell in cells}
+
+
 def reaches(tables: Tables, cells: list[str]) -> str:
     """To which lag each cell recalls nine symbols of ten."""
-    lags = sorted(tables["recall"]["lag"].unique())
-    found = {cell: [lag for lag in lags if recalled(tables, lag)[cell] > 0.9] for cell in cells}
-    return ", ".join(f"{cell} {f'over {max(held)} steps' if held else 'at no lag'}" for cell, held in found.items())
+    return ", ".join(f"{cell} {f'over {lag} steps' if lag else 'at no lag'}" for cell, lag in held(tables, cells).items())
 
 
 def halvings(found: dict[str, float]) -> str:
