@@ -64,8 +64,8 @@ class Corpus:
 def fetch(task: Task, folder: Path, columns: Columns | None = None) -> Path:
     """Puts the task's archive into `folder`, checked, whole or not at all.
 
-    A user's own file is copied, and a source that comes with a package leaves the package's version there. For reviews:
-    It comes from the local copy `task.archive`, or is generated, or is downloaded from `task.url` (three retries when an answer
+    A user's own file is copied, and a source that comes with a package leaves the package's version there. An archive of reviews
+    comes from the local copy `task.archive`, or is generated, or is downloaded from `task.url` (three retries when an answer
     breaks off; none when there is no connection, so that working offline fails in seconds). Every one of them must have the
     content digest `task.digest`, where that is set.
 
@@ -214,10 +214,10 @@ def _local_hint(task: Task) -> str:
 
 
 def _check_content(task: Task, archive: Path) -> None:
-    """Refuses an archive of another content; an npz is one file, so there the content is its bytes."""
-    if task.source == "imdb_npz":
+    """Refuses an archive of another content; other sources are one file, so there the content is its bytes."""
+    if task.source not in ("aclimdb", "generated"):
         found, amount = _sha256(archive), f"{archive.stat().st_size:,} bytes"
-        expected = "Keras's imdb.npz"
+        expected = f"the file of source {task.source}"
     else:
         found, files = aclimdb.content_digest(archive, _origin(task))
         amount, expected = f"{files:,} files", f"{aclimdb.OFFICIAL_FILES:,} files"
