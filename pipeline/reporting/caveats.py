@@ -38,8 +38,10 @@ SOURCES = {
 def caveats(metrics: dict[str, Any], study: dict[str, Any]) -> list[str]:
     """Every limit of the study's claim."""
     if not metrics["trials"]:
+        own = ["A recipe may cut texts otherwise than the study: see its file."] if study["task"]["source"] in LANGUAGES else []
         return [
             *_task(study),
+            *own,
             "There was no search: each recipe is one setting, chosen by its authors, and may suit one cell more than another.",
             "A recipe's own settings stand in `conf/recipe/`; a gap between two cells is about that recipe on this test set.",
             split_caveat(study),
