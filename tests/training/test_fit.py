@@ -179,14 +179,13 @@ CONNECTED: list[dict[str, Any]] = [
     {"batch_size": TRAIN},
     {"optimizer": "sgd"},
     {"clipvalue": 1e-9},
-    {"buckets": 3},
     {"input_dropout": 0.5},
     {"pooling": "max"},
     {"layer_norm": True},
     {"hidden": 4},
 ]
 # Followed by tests of their own, here and in tests/models: sizes by the parameters, rules by the epochs.
-FOLLOWED = {"units", "embedding", "layers", "epochs", "keep", "patience", "floor", "backend"}
+FOLLOWED = {"units", "embedding", "layers", "epochs", "keep", "patience", "floor", "backend", "buckets"}
 
 
 def test_no_setting_is_left_out() -> None:
