@@ -161,8 +161,7 @@ def _limits(folder: Path) -> list[Sequence[str]]:
     held = limits_page.held(tables, cells)
     longer = [cell for cell in cells[1:] if held[cell] > held[base]]
     clipping = tables["clipping"]
-    clipped = clipping[clipping["bound"].notna() & (clipping["bound"] < float("inf"))]
-    kept = int((clipped["update"] <= clipped["bound"] * (1 + 1e-4)).sum())
+    kept, of = limits_page.bounded(clipping)
     fewer = [cell for cell in cells[1:] if times[cell] > times[base] and memory[cell] > memory[base]]
     return [
         (
@@ -180,8 +179,8 @@ def _limits(folder: Path) -> list[Sequence[str]]:
         (
             "clipping bounds the update",
             GUIDE,
-            f"{kept} of {len(clipped)} clipped steps within their bound, of gradients up to {clipping['gradient'].max():,.3g}",
-            "holds" if kept == len(clipped) else "does not hold",
+            f"{kept} of {of} clipped steps within their bound, of gradients up to {clipping['gradient'].max():,.3g}",
+            "holds" if kept == of else "does not hold",
         ),
         (
             "gates cost time and memory",

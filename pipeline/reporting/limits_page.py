@@ -219,12 +219,17 @@ def halvings(found: dict[str, float]) -> str:
     return ", ".join([*halved, *(f"{cell} does not shrink it" for cell in found if cell not in steps)])
 
 
+def bounded(clipping: pd.DataFrame) -> tuple[int, int]:
+    """How many of the clipped steps keep to their bound, and of how many."""
+    clipped = clipping[np.isfinite(clipping["bound"])]
+    return int((clipped["update"] <= clipped["bound"] * (1 + 1e-4)).sum()), len(clipped)
+
+
 def bounds_sentence(clipping: pd.DataFrame) -> str:
     """Whether each clipped step kept to its bound."""
-    clipped = clipping[np.isfinite(clipping["bound"])]
-    kept = int((clipped["update"] <= clipped["bound"] * (1 + 1e-4)).sum())
+    kept, of = bounded(clipping)
     return (
-        f"{kept} of {len(clipped)} clipped steps keep to their bound: learning rate times limit, for clipnorm (which cuts each "
+        f"{kept} of {of} clipped steps keep to their bound: learning rate times limit, for clipnorm (which cuts each "
         "tensor alone) times the root of the number of tensors, for clipvalue times the root of the number of parameters."
     )
 
