@@ -14,6 +14,20 @@ from study_copy import StudyCopy
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `make test`, which runs tests in two processes: what reads a whole study goes to one, first since it takes longest.
+
+    The rest of a file stays together, so that what a file builds once is built once.
+    """
+
+    def whole_study(item: pytest.Item) -> bool:
+        return not {"smoke", "inverted_smoke"}.isdisjoint(getattr(item, "fixturenames", ()))
+
+    items.sort(key=lambda item: not whole_study(item))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("whole study" if whole_study(item) else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def imdb_archive() -> Path:
     """The real reviews; tests that need them are skipped where they are not at hand."""
