@@ -14,6 +14,7 @@ from study_copy import StudyCopy
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `make test`, which runs tests in two processes: what reads a whole study goes to one, first since it takes longest.
 
