@@ -29,7 +29,24 @@ GROUPS = ("study", "task", "cell", "space", "recipe", "cluster")
 # What Hydra has by default, and does not accept from a user.
 NO_RECIPE = "recipe=null"
 # Values that arrive as typed: neither a list for its comma, nor a truth for `true`.
-FREE_TEXT = ("archive", "file", "group", "label", "out", "paired", "path", "scores", "test_path", "text", "time", "url", "value")
+FREE_TEXT = (
+    *(
+        "account",
+        "address",
+        "archive",
+        "file",
+        "group",
+        "label",
+        "out",
+        "paired",
+        "path",
+        "queue",
+        "scores",
+        "storage",
+        "test_path",
+    ),
+    *("text", "time", "url", "value", "walltime"),
+)
 
 
 @dataclass
@@ -92,9 +109,9 @@ class Model:
 
 @dataclass
 class Train:
-    """How one configuration is trained."""
+    """How one configuration is trained. `backend: auto` is the faster one of those installed, by name once a Config is composed."""
 
-    backend: str = limited("tensorflow", choices=("tensorflow", "jax"))
+    backend: str = limited("tensorflow", choices=("auto", "tensorflow", "jax"))
     optimizer: str = limited("adam", choices=("adam", "rmsprop", "sgd"))
     learning_rate: float = limited(1e-3, above=0.0)
     batch_size: int = limited(128, least=1)
@@ -121,6 +138,7 @@ class Search:
     margin: float = limited(0.01, above=0.0)
     alpha: float = limited(0.05, above=0.0, below=0.5)
     looks: int = limited(1, least=1)
+    storage: str | None = None
 
     @property
     def numbers(self) -> range:
@@ -146,10 +164,17 @@ class Parameter:
 
 @dataclass
 class Cluster:
-    """Where trials run."""
+    """Where trials run: conf/cluster/KIND.yaml."""
 
+    kind: str = limited("local", choices=("local", "address", "slurm"))
     workers: int = limited(2, least=1)
     memory: str = "auto"
+    address: str | None = None
+    queue: str | None = None
+    account: str | None = None
+    walltime: str = "08:00:00"
+    prologue: list[str] = field(default_factory=list)
+    directives: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -432,6 +457,8 @@ def _typed(config: Any, arm: str) -> Config:
     """`config` checked, with its arm; OmegaConf leaves dataclasses two dictionaries deep as dictionaries."""
     assert isinstance(config, Config)
     config.cell.arm = arm
+    if config.train.backend == "auto":
+        config.train.backend = "jax" if importlib.util.find_spec("jax") else "tensorflow"
     for section in config.space.values():
         for key, parameter in section.items():
             if isinstance(parameter, dict):
@@ -456,7 +483,8 @@ def replay_overrides(config: Config) -> list[str]:
     """This command's overrides that a run of its own needs: all but how many runs there are and where they are done."""
     spared = ("study=", "cell=", "search.", "cluster", "seed=", "task.archive=")
     given = [one for one in task_overrides() if not one.lstrip("+").startswith(spared)]
-    return [f"study={config.name}", f"cell={config.cell.arm}", *given]
+    named = [f"train.backend={config.train.backend}" if one.lstrip("+") == "train.backend=auto" else one for one in given]
+    return [f"study={config.name}", f"cell={config.cell.arm}", *named]
 
 
 def hydra_arguments(name: str, arguments: Sequence[str], schema: type = Config) -> list[str]:

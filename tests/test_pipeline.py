@@ -84,7 +84,7 @@ def test_a_larger_study_trains_what_is_new_and_a_changed_space_everything(smoke:
     assert "tune@rnn" in lock["stages"]
 
 
-@pytest.mark.parametrize("backend", ["jax"])
+@pytest.mark.parametrize("backend", ["tensorflow"])
 def test_a_multirun_trains_a_grid_in_parallel_on_the_other_backend(smoke: StudyCopy, backend: str) -> None:
     grid = [
         "cell=rnn,lstm",

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.config import Cell
 from pipeline.errors import FairsweepError
+from pipeline.models.recurrence import install
 
 # A layer of Keras by its name, or a function of `units` and Keras's options for recurrent layers that gives one.
 CELLS: dict[str, str | Callable[..., Any]] = {"rnn": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
@@ -47,7 +48,10 @@ def cell_layer(cell: Cell, units: int, seeds: Iterator[int], more_seeds: Iterato
     if kind == cell.type:
         return forward
     backward = _layer(kind, units, more_seeds, name=f"{name}_back", go_backwards=True, **own, **options)
-    return layers.Bidirectional(forward, backward_layer=backward, name=f"{BACKWARDS}{name}")
+    both = layers.Bidirectional(forward, backward_layer=backward, name=f"{BACKWARDS}{name}")
+    # Keras makes the two anew.
+    install(both.forward_layer), install(both.backward_layer)
+    return both
 
 
 def _layer(kind: str, units: int, seeds: Iterator[int], **options: Any) -> Any:
@@ -55,10 +59,11 @@ def _layer(kind: str, units: int, seeds: Iterator[int], **options: Any) -> Any:
 
     make = CELLS[kind]
     make = getattr(keras.layers, make) if isinstance(make, str) else make
-    return make(
+    layer = make(
         units,
         kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
         recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
         seed=next(seeds),
         **options,
     )
+    return install(layer)

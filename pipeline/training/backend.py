@@ -1,9 +1,12 @@
 """Choosing the Keras backend of this process: once, before Keras is imported."""
 
+import hashlib
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pipeline.errors import FairsweepError
 
@@ -35,6 +38,8 @@ def use(backend: str) -> None:
         return
     os.environ.update(THREADS)
     os.environ["KERAS_BACKEND"] = backend
+    if backend == "jax":
+        _keep_programs()
     try:
         with quiet():
             import keras
@@ -46,6 +51,18 @@ def use(backend: str) -> None:
             f"train.backend={backend}: {error}. Install it (pip install {backend}) or choose train.backend=tensorflow."
         ) from error
     keras.config.disable_traceback_filtering()
+
+
+def _keep_programs() -> None:
+    """XLA's programs are kept below `.fairsweep/compiled/`, by kind of processor: the next process need not compile them again."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else [platform.processor()]
+    kind = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}) or lines[:1]
+    folder = Path(".fairsweep/compiled", hashlib.sha256("\n".join(kind).encode()).hexdigest()[:12])
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder.absolute()))
+    # Small ones too: building a model compiles dozens.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
 def _single_thread() -> None:

@@ -17,9 +17,8 @@ from pipeline.evidence.scores import NO_LABEL, rate
 from pipeline.models.build import build_model
 from pipeline.training import backend
 from pipeline.training.batches import Buckets
+from pipeline.training.network import Network, Told, network
 
-# Predictions run in batches of one fixed shape, so that XLA compiles one program for them; 5,000 and 25,000 divide by it.
-PREDICTION_BATCH = 1000
 # A run is called dead by its own history only, and not before it had this many epochs to leave the start.
 EPOCHS_BEFORE_FLOOR = 2
 
@@ -91,7 +90,7 @@ def compiled(config: Config, form: Form) -> Any:
     return model
 
 
-def predict(model: Any, inputs: np.ndarray, form: Form, buckets: Buckets) -> np.ndarray:
+def predict(net: Network, inputs: np.ndarray, form: Form, buckets: Buckets) -> np.ndarray:
     """Logits of `inputs` [rows, length] or [rows, length, features]; the last batch is filled up with empty rows.
 
     <float16>[rows] (binary), [rows, classes], [rows, length, labels] (steps), or <float32>[rows, outputs] (regression).
@@ -99,8 +98,9 @@ def predict(model: Any, inputs: np.ndarray, form: Form, buckets: Buckets) -> np.
     steps = (inputs.shape[1],) if form.kind == "steps" else ()
     whole = np.zeros((len(inputs), *steps, form.outputs), np.float32)
     for length, rows in buckets.parts(inputs):
-        batch = PREDICTION_BATCH if form.features is None else min(PREDICTION_BATCH, len(rows))
-        own = _predicted(model, buckets.cut(inputs[rows], length), batch)
+        # One fixed shape, so that XLA compiles one program.
+        batch = net.batch if form.features is None else min(net.batch, len(rows))
+        own = _predicted(net, buckets.cut(inputs[rows], length), batch)
         if form.kind == "steps":
             whole[rows, :length] = own
         else:
@@ -110,13 +110,12 @@ def predict(model: Any, inputs: np.ndarray, form: Form, buckets: Buckets) -> np.
     return (whole[:, 0] if form.kind == "binary" else whole).astype(np.float16)
 
 
-def _predicted(model: Any, inputs: np.ndarray, batch: int) -> np.ndarray:
+def _predicted(net: Network, inputs: np.ndarray, batch: int) -> np.ndarray:
     rows = len(inputs)
     missing = -rows % batch
     if missing:
         inputs = np.concatenate([inputs, np.zeros((missing, *inputs.shape[1:]), inputs.dtype)])
-    outputs: np.ndarray = model.predict(inputs, batch_size=batch, verbose=0)[:rows]
-    return outputs
+    return net.outputs(inputs, batch)[:rows]
 
 
 def should_stop(config: Config, epochs: list[Epoch]) -> bool:
@@ -128,22 +127,26 @@ def should_stop(config: Config, epochs: list[Epoch]) -> bool:
     return stale or dead
 
 
-def train_epoch(model: Any, config: Config, data: Data, buckets: Buckets, shuffle: np.random.Generator) -> Epoch:
-    """One pass over the training part in whole batches; the validation score is not known yet."""
-    form, inputs, labels = data.form, data.train_inputs, data.train_labels
-    if form.kind == "steps":
-        labels = np.where(labels == NO_LABEL, 0, labels)
+def train_epoch(
+    net: Network,
+    config: Config,
+    form: Form,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    buckets: Buckets,
+    shuffle: np.random.Generator,
+) -> Epoch:
+    """One pass over the training rows in whole batches; the validation score is not known yet."""
+    net.begin()
+    told: Told = {}
     if len(buckets.edges) > 1:
-        model.reset_metrics()
-        told: dict[str, Any] = {}
         for length, rows in buckets.batches(inputs, config.train.batch_size, shuffle):
             target = labels[rows, :length] if form.kind == "steps" else labels[rows]
-            told = model.train_on_batch(buckets.cut(inputs[rows], length), target, return_dict=True)
+            told = net.run(buckets.cut(inputs[rows], length), target, np.arange(len(rows))[None])
     else:
         batch = min(config.train.batch_size, len(labels))
         rows = shuffle.permutation(len(labels))[: len(labels) // batch * batch]
-        history = model.fit(inputs[rows], labels[rows], batch_size=batch, shuffle=False, verbose=0).history
-        told = {name: values[-1] for name, values in history.items()}
+        told = net.run(inputs, labels, rows.reshape(-1, batch))
     loss = float(told["loss"])
     if form.metric == "nll":
         return Epoch(loss * form.outputs, -loss * form.outputs, math.nan, math.nan)
@@ -166,21 +169,24 @@ def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable
     form = data.form
     buckets = Buckets.of(config, form, data.train_inputs)
     model = compiled(config, form)
-    run = Run(parameters=model.count_params())
+    net, run = network(model), Run(parameters=model.count_params())
+    inputs, labels = data.train_inputs, data.train_labels
+    if form.kind == "steps":
+        labels = np.where(labels == NO_LABEL, 0, labels)
     shuffle = np.random.default_rng(config.seed)
     marks, weights = [time.perf_counter()], None
     for number in range(1, config.train.epochs + 1):
-        epoch = train_epoch(model, config, data, buckets, shuffle)
+        epoch = train_epoch(net, config, form, inputs, labels, buckets, shuffle)
         if not math.isfinite(epoch.loss):
             return failed(run, f"loss is {epoch.loss} in epoch {number}", started)
-        logits = predict(model, data.validation_inputs, form, buckets)
+        logits = predict(net, data.validation_inputs, form, buckets)
         if not np.isfinite(logits).all():
             return failed(run, f"logits are not finite after epoch {number}", started)
         rated = rate(form.metric, logits, data.validation_labels, form.scale)
         epoch.validation_loss, epoch.validation = rated.loss, rated.value
         run.epochs.append(epoch)
         if run.best is None or config.train.keep == "last" or epoch.validation > run.best.validation:
-            run.best_epoch, run.validation_logits, weights = number, logits, model.get_weights()
+            run.best_epoch, run.validation_logits, weights = number, logits, net.weights()
         marks.append(time.perf_counter())
         pruned = on_epoch is not None and bool(on_epoch(number, epoch))
         if number == config.train.epochs or should_stop(config, run.epochs):
@@ -188,8 +194,8 @@ def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable
         if pruned:
             run.state = "pruned"
             break
-    model.set_weights(weights)
-    run.test_logits = predict(model, data.test_inputs, form, buckets)
+    net.restore(weights)
+    run.test_logits = predict(net, data.test_inputs, form, buckets)
     if not np.isfinite(run.test_logits).all():
         return failed(run, f"test logits of epoch {run.best_epoch} are not finite", started)
     run.model = model_bytes(model) if keep_model else None

@@ -11,6 +11,7 @@ from pipeline.data.form import PAD, Form
 from pipeline.training import backend
 from pipeline.training.batches import Buckets, lengths
 from pipeline.training.fit import compiled, fit, predict
+from pipeline.training.network import network
 
 LENGTH, ROWS = 20, 90
 FORM = Form(length=LENGTH)
@@ -78,8 +79,8 @@ def test_with_masking_buckets_predict_as_the_whole_does(padding: str) -> None:
     backend.use("tensorflow")
     inputs, several = tokens(padding), config(3, padding)
     model = compiled(several, FORM)
-    whole = predict(model, inputs, FORM, Buckets.of(config(1, padding), FORM, inputs))
-    parts = predict(model, inputs, FORM, Buckets.of(several, FORM, inputs))
+    whole = predict(network(model), inputs, FORM, Buckets.of(config(1, padding), FORM, inputs))
+    parts = predict(network(model), inputs, FORM, Buckets.of(several, FORM, inputs))
     assert parts.dtype == np.float16
     assert parts.astype(float) == pytest.approx(whole.astype(float), abs=1e-4)
     assert np.ptp(whole) > 0

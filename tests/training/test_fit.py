@@ -28,7 +28,8 @@ from pipeline.search.champion import reproducible
 from pipeline.training import backend
 from pipeline.training import fit as fitting
 from pipeline.training.batches import Buckets
-from pipeline.training.fit import PREDICTION_BATCH, Epoch, Run, fit, model_bytes, should_stop
+from pipeline.training.fit import Epoch, Run, fit, model_bytes, should_stop
+from pipeline.training.network import network
 
 BACKEND = os.environ.get("FAIRSWEEP_TEST_BACKEND", "tensorflow")
 LENGTH, VOCABULARY, TRAIN = 8, 24, 64
@@ -73,7 +74,7 @@ def compiled(given: Config) -> Any:
 
 
 def predict(model: Any, tokens: np.ndarray) -> np.ndarray:
-    return fitting.predict(model, tokens, FORM, Buckets.of(config(), FORM, tokens))
+    return fitting.predict(network(model), tokens, FORM, Buckets.of(config(), FORM, tokens))
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -358,12 +359,13 @@ def test_logits_that_float16_cannot_hold_are_a_failed_run() -> None:
 def test_predictions_do_not_depend_on_how_the_last_batch_is_filled() -> None:
     backend.use(BACKEND)
     model = compiled(config())
-    full = np.random.default_rng(1).integers(0, VOCABULARY, (PREDICTION_BATCH, LENGTH)).astype(np.int32)
+    batch = network(model).batch
+    full = np.random.default_rng(1).integers(0, VOCABULARY, (batch, LENGTH)).astype(np.int32)
     whole, part = predict(model, full), predict(model, full[:30])
     assert (part.dtype, part.shape) == (np.float16, (30,))
     assert np.array_equal(part, whole[:30])
     more = predict(model, np.concatenate([full, full[:1]]))
-    assert more.shape == (PREDICTION_BATCH + 1,)
+    assert more.shape == (batch + 1,)
     assert more[-1] == whole[0]
 
 

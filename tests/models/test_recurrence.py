@@ -1,0 +1,74 @@
+"""The loops of `recurrence` give what Keras's own give, forward and backward. On JAX, so in a process of their own."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = "FAIRSWEEP_RECURRENCE" in os.environ
+STEPS, BATCH, FEATURES, UNITS = 7, 5, 3, 4
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed")
+in_jax = pytest.mark.skipif(not HERE, reason="runs in the process that the test below starts")
+
+
+@pytest.mark.skipif(HERE, reason="this is that other process")
+def test_all_of_this_on_jax() -> None:
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", str(Path(__file__).relative_to(ROOT))]
+    env = {**os.environ, "FAIRSWEEP_RECURRENCE": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert "this is that other process" in done.stdout
+    assert "12 passed" in done.stdout
+
+
+@in_jax
+@pytest.mark.parametrize(
+    ("backwards", "sequences", "masked"), [(False, False, True), (False, True, False), (True, True, True), (True, False, False)]
+)
+@pytest.mark.parametrize("name", ["SimpleRNN", "GRU", "LSTM"])
+def test_outputs_and_gradients_are_those_of_keras(name: str, backwards: bool, sequences: bool, masked: bool) -> None:
+    from pipeline.training import backend
+
+    backend.use("jax")
+    import jax
+    import keras
+
+    from pipeline.models.recurrence import install
+
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(BATCH, STEPS, FEATURES)).astype(np.float32)
+    mask = np.array([[False] * row + [True] * (STEPS - row) for row in range(BATCH)]) if masked else None
+    options = {"return_sequences": sequences, "go_backwards": backwards, "dropout": 0.4, "seed": 3}
+    layers = [getattr(keras.layers, name)(UNITS, **options) for _ in range(2)]
+    for layer in layers:
+        layer.build(inputs.shape)
+    given = [generator.normal(size=weight.shape).astype(np.float32) for weight in layers[0].trainable_variables]
+
+    def asked(layer, training):
+        for variable, value in zip(layer.trainable_variables, given, strict=True):
+            variable.assign(value)
+        variables = [variable.value for variable in layer.trainable_variables]
+        other = [variable.value for variable in layer.non_trainable_variables]
+
+        def loss(variables, inputs):
+            made = layer.stateless_call(variables, other, inputs, mask=mask, training=training)[0]
+            return (made * np.cos(np.arange(made.size)).reshape(made.shape)).sum(), made
+
+        grads, made = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(variables, inputs)
+        return jax.tree.leaves((made, grads))
+
+    install(layers[0])
+    assert "inner_loop" in vars(layers[0])
+    for training in (False, True):
+        ours, plain = (asked(layer, training) for layer in layers)
+        assert len(ours) == len(plain) == 5
+        for one, other in zip(ours, plain, strict=True):
+            assert one.shape == other.shape
+            np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5)
+            assert np.abs(one).max() > 0
