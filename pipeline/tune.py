@@ -43,7 +43,7 @@ def pool(config: Config, table: list[list[str]], state: "State", tracker: "Track
         own = own_overrides(config, 0, "trial", trial)
         overrides = [*replay_overrides(config), *row, *own]
         jobs.append(Job("trial", trial, with_overrides(config, [*row, *own]), overrides))
-    study = Study(config, state.folder, table)
+    study = Study(config, state, table)
     return complete("tune", config, jobs, state, [study.tell, tracker.log], start=lambda job: study.ask(job.number), form=form)
 
 

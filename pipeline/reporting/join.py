@@ -151,7 +151,7 @@ def describe(
         "cells": list(config.cells),
         "recipes": list(config.recipes),
         "printed": {recipe: dict(cells) for recipe, cells in (printed or {}).items()},
-        **asdict(config.search),
+        **{key: value for key, value in asdict(config.search).items() if key != "storage"},
         # What is in use: a pool is one study.
         "studies": len(config.search.numbers),
         "sampler": config.search.asked,

@@ -7,14 +7,14 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from pipeline.config import Cluster, Config
 from pipeline.errors import FairsweepError
-from pipeline.search.state import Job, Record, now
-from pipeline.training.backend import THREADS
+from pipeline.search.state import Job, Record, code_digest, now
+from pipeline.search.workers import Arrays, Pool, arrays_of, workers
 from pipeline.training.fit import Epoch, Run
 
 # `follow(record)`: the job that a finished one makes possible. `prune(job, epoch, validation)`: whether a run ends here.
@@ -23,7 +23,6 @@ Prune = Callable[[Job, int, float], bool]
 
 REPORTS = "epochs"
 DEATHS = 3
-MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**28, "MALLOC_TOP_PAD_": 2**26}
 PARENT_CHECK_SECONDS = 1.0
 
 
@@ -31,56 +30,22 @@ class Stopped(FairsweepError):
     """The stage ended early: what had finished is kept."""
 
 
-@contextmanager
-def workers(cluster: Cluster) -> Iterator[Any]:
-    """A Dask client of `cluster.workers` single-threaded processes on the loopback address."""
-    import dask
+def task(config: Config, keep_model: bool, reporting: bool, code: str) -> tuple[Run, str, float]:
+    """On the worker: the run, the worker's address, when it started. With `reporting` the coordinator is asked each epoch.
 
-    dask.config.set(
-        {
-            "logging": {"distributed": "critical", "distributed.scheduler": "critical", "distributed.nanny": "critical"},
-            # Deaths are counted here, a run at a time.
-            "distributed.scheduler.allowed-failures": 0,
-            # A run waits at the scheduler until a worker is free, not behind another run on a worker.
-            "distributed.scheduler.worker-saturation": 1.0,
-            # Training holds Python for seconds: neither a reason to warn nor to give a worker up.
-            "distributed.admin.tick.limit": "1h",
-            "distributed.scheduler.worker-ttl": None,
-            "distributed.worker.daemon": True,
-            # Dask lets workers give back every freed page; a training frees and takes the same megabytes at each step.
-            "distributed.nanny.pre-spawn-environ": {**MALLOC, **THREADS},
-        }
-    )
-    from distributed import Client, LocalCluster
-
-    local = LocalCluster(
-        n_workers=cluster.workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        scheduler_kwargs={"dashboard": False},
-        # Its pages stay off, but it opens the port: any free one, so that two studies do not fight over it.
-        dashboard_address="127.0.0.1:0",
-        memory_limit=cluster.memory,
-        silence_logs=50,
-    )
-    try:
-        with Client(local) as client:
-            yield client
-    finally:
-        # On a busy machine closing can take long; the work is done by then, and the workers are daemons of this process.
-        with suppress(TimeoutError):
-            local.close(timeout=60)
-
-
-def task(config: Config, keep_model: bool, reporting: bool) -> tuple[Run, str, float]:
-    """On the worker: the run, the worker's address, when it started. With `reporting` the coordinator is asked each epoch."""
+    Raises FairsweepError when the worker's code, other than `code`, might give other numbers.
+    """
     from distributed import get_worker
 
     from pipeline.training.work import train
 
-    started = now()
-    return train(config, keep_model, _ask if reporting else None), get_worker().address, started
+    started, worker = now(), get_worker()
+    if code_digest() != code:
+        raise FairsweepError(
+            f"worker {worker.address} runs other code than this checkout (pipeline/models, training or data). Bring it to the same "
+            "commit and start it again; what had finished is kept."
+        )
+    return train(config, keep_model, _ask if reporting else None, arrays_of(worker)), worker.address, started
 
 
 def _ask(number: int, epoch: Epoch) -> bool:
@@ -109,8 +74,10 @@ def run_jobs(
     parent = os.getppid()
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with workers(cluster) as client:
-            yield from _run(client, waiting, cluster.workers, lambda: os.getppid() != parent, follow, prune)
+        with workers(cluster) as pool:
+            if not pool.shared_disk:
+                pool.client.register_plugin(Arrays(Path("data") / waiting[0].config.name / "arrays"))
+            yield from _run(pool, waiting, lambda: os.getppid() != parent, follow, prune)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -119,12 +86,11 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _run(
-    client: Any, waiting: deque[Job], slots: int, orphaned: Callable[[], bool], follow: Follow, prune: Prune | None
-) -> Iterator[Record]:
+def _run(pool: Pool, waiting: deque[Job], orphaned: Callable[[], bool], follow: Follow, prune: Prune | None) -> Iterator[Record]:
     """The loop: keep every worker busy, answer reports, hand out what is done."""
     from distributed import Queue
 
+    client, code = pool.client, code_digest()
     inbox: SimpleQueue[Any] = SimpleQueue()
     running: dict[str, tuple[Any, Job]] = {}
     deaths: dict[str, int] = {}
@@ -132,14 +98,15 @@ def _run(
         client.subscribe_topic(REPORTS, inbox.put)
 
     def hand_out() -> None:
-        while waiting and len(running) < slots:
+        while waiting and len(running) < pool.size():
             job = waiting.popleft()
-            future = client.submit(task, job.config, job.keep_model, prune is not None, pure=False)
+            future = client.submit(task, job.config, job.keep_model, prune is not None, code, pure=False)
             running[future.key] = future, job
             future.add_done_callback(inbox.put)
 
-    hand_out()
-    while running:
+    while running or waiting:
+        # Also for workers that have joined since.
+        hand_out()
         try:
             message = inbox.get(timeout=PARENT_CHECK_SECONDS)
         except Empty:
@@ -154,7 +121,7 @@ def _run(
                 Queue(report["run"], client=client).put(ends)
         elif message is not None:
             future, job = running.pop(message.key)
-            record = _finished(future, job, deaths)
+            record = _finished(future, job, deaths, pool.deaths)
             following = job if record is None else follow(record)
             if following:
                 (waiting.appendleft if record is None else waiting.append)(following)
@@ -164,15 +131,15 @@ def _run(
                 yield record
 
 
-def _finished(future: Any, job: Job, deaths: dict[str, int]) -> Record | None:
-    """What became of a run that is over; None when its worker died and it is to be done again."""
+def _finished(future: Any, job: Job, deaths: dict[str, int], died: int) -> Record | None:
+    """What became of a run that is over; None when its worker died and it is to be done again. `died`: see `Pool.deaths`."""
     from distributed.scheduler import KilledWorker
 
     attempt = deaths.get(job.key, 0) + 1
     if not isinstance(future.exception(), KilledWorker):
         run, worker, started = future.result()
         return Record(job, run, attempt, worker, started)
-    deaths[job.key] = attempt
-    if attempt < DEATHS:
+    deaths[job.key] = deaths.get(job.key, 0) + died
+    if deaths[job.key] < DEATHS:
         return None
     return Record(job, Run(state="failed", reason="worker died 3 times"), attempt, "", now())

@@ -1,32 +1,15 @@
 """Separate studies: each is one Optuna study whose trials follow one another, so that neither workers nor time decide a number."""
 
-import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 
 import optuna
-from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
 from pipeline.config import Config, with_overrides
 from pipeline.search.samplers import pruner, sampler
 from pipeline.search.space import distributions, overrides
 from pipeline.search.state import Job, Record, State, hashed, own_overrides
-
-
-def store(path: Path) -> RDBStorage:
-    """The Optuna store at `path`, which waits for the disk at checkpoints alone: a report then costs 4 ms in place of 48.
-
-    The store stays whole when the machine fails, and what its last moments lose follows from the finished runs again.
-    """
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
-        connection.execute("pragma journal_mode=wal")
-        connection.execute("pragma synchronous=normal")
-        return connection
-
-    return RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": connect})
+from pipeline.search.storage import storage, study_name
 
 
 class Sequential:
@@ -41,8 +24,8 @@ class Sequential:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.config, self.state, self.number, self.replay = config, state, number, replay
         self.spread = distributions(config)
-        self.name = f"{config.name}-{config.cell.arm}-{number}"
-        self.storage = store(state.folder / "study.db")
+        self.name = study_name(config, state, number)
+        self.storage = storage(config, state)
         self.running: Trial | None = None
         self.answers: dict[int, bool] = {}
         self.jobs: dict[int, Job] = {}

@@ -1,6 +1,5 @@
 """The Optuna study of one arm: the drawn table enqueued, asked and told by the coordinator alone."""
 
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -8,17 +7,18 @@ from optuna.trial import TrialState
 
 from pipeline.config import Config
 from pipeline.search.space import distributions, values_of
-from pipeline.search.state import Record
+from pipeline.search.state import Record, State
+from pipeline.search.storage import storage, study_name
 
 
 class Study:
     """Exactly one Optuna trial for each row of the table; the row is its user attribute `trial`, never its number."""
 
-    def __init__(self, config: Config, folder: Path, table: list[list[str]]) -> None:
+    def __init__(self, config: Config, state: State, table: list[list[str]]) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(
-            study_name=f"{config.name}-{config.cell.arm}",
-            storage=f"sqlite:///{folder / 'study.db'}",
+            study_name=study_name(config, state),
+            storage=storage(config, state),
             direction="maximize",
             sampler=optuna.samplers.RandomSampler(seed=config.space_seed),
             load_if_exists=True,

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.config import Cell, Config, Parameter, Task
 from pipeline.errors import FairsweepError
 from pipeline.search.space import draw, overrides, values_of
-from pipeline.search.state import Job, Record
+from pipeline.search.state import Job, Record, State
 from pipeline.search.study import Study
 from pipeline.training.fit import Epoch, Run
 
@@ -47,7 +47,7 @@ def states(folder: Path) -> dict[int, str]:
 
 
 def told(folder: Path, rows: Sequence[int], size: int = 5) -> Study:
-    study = Study(CONFIG, folder, TABLE[:size])
+    study = Study(CONFIG, State(folder), TABLE[:size])
     for row in rows:
         study.ask(row)
         study.tell(record(row))
@@ -55,8 +55,8 @@ def told(folder: Path, rows: Sequence[int], size: int = 5) -> Study:
 
 
 def test_every_row_is_enqueued_once(tmp_path: Path) -> None:
-    Study(CONFIG, tmp_path, TABLE)
-    Study(CONFIG, tmp_path, TABLE)
+    Study(CONFIG, State(tmp_path), TABLE)
+    Study(CONFIG, State(tmp_path), TABLE)
     assert states(tmp_path) == dict.fromkeys(range(5), "WAITING")
 
 
@@ -73,7 +73,7 @@ def test_a_finished_study_holds_each_row_with_its_values_score_and_epochs(tmp_pa
 
 
 def test_rows_may_finish_in_any_order(tmp_path: Path) -> None:
-    study = Study(CONFIG, tmp_path, TABLE)
+    study = Study(CONFIG, State(tmp_path), TABLE)
     for row in (3, 0, 4, 1, 2):
         study.tell(record(row))
     values = {trial.user_attrs["trial"]: trial.value for trial in stored(tmp_path)}
@@ -81,7 +81,7 @@ def test_rows_may_finish_in_any_order(tmp_path: Path) -> None:
 
 
 def test_asking_starts_a_row(tmp_path: Path) -> None:
-    study = Study(CONFIG, tmp_path, TABLE)
+    study = Study(CONFIG, State(tmp_path), TABLE)
     study.ask(1)
     assert states(tmp_path) == {0: "RUNNING", 1: "RUNNING", 2: "WAITING", 3: "WAITING", 4: "WAITING"}
 
@@ -95,7 +95,7 @@ def test_a_larger_study_adds_only_what_is_new(tmp_path: Path) -> None:
 
 
 def test_a_trial_of_a_dead_coordinator_is_taken_up_under_its_own_number(tmp_path: Path) -> None:
-    dead = Study(CONFIG, tmp_path, TABLE)
+    dead = Study(CONFIG, State(tmp_path), TABLE)
     dead.tell(record(0))
     dead.ask(2)
     numbers = {trial.user_attrs["trial"]: trial.number for trial in stored(tmp_path)}
@@ -107,11 +107,11 @@ def test_a_trial_of_a_dead_coordinator_is_taken_up_under_its_own_number(tmp_path
 # Optuna warns of the report that it has already.
 @pytest.mark.filterwarnings("ignore:The reported value is ignored:UserWarning")
 def test_a_trial_killed_between_two_reports_is_told_in_full(tmp_path: Path) -> None:
-    dead = Study(CONFIG, tmp_path, TABLE[:1])
+    dead = Study(CONFIG, State(tmp_path), TABLE[:1])
     dead.ask(0)
     trial = optuna.trial.Trial(dead.study, stored(tmp_path)[0]._trial_id)
     trial.report(0.5, 1)
-    Study(CONFIG, tmp_path, TABLE[:1]).tell(record(0))
+    Study(CONFIG, State(tmp_path), TABLE[:1]).tell(record(0))
     assert stored(tmp_path)[0].intermediate_values == {1: 0.5, 2: 0.6}
     assert stored(tmp_path)[0].value == 0.6
 
@@ -122,7 +122,7 @@ def test_a_failed_trial_counts_and_keeps_its_reason(tmp_path: Path) -> None:
     failed = next(trial for trial in stored(tmp_path) if trial.user_attrs["trial"] == 2)
     assert failed.state == TrialState.FAIL
     assert failed.user_attrs["reason"] == "loss is nan in epoch 2"
-    Study(CONFIG, tmp_path, TABLE)
+    Study(CONFIG, State(tmp_path), TABLE)
     assert states(tmp_path)[2] == "FAIL"
     assert len(stored(tmp_path)) == 5
 
@@ -138,5 +138,5 @@ def test_telling_twice_does_nothing(tmp_path: Path) -> None:
 
 def test_a_table_that_does_not_fit_the_space_adds_nothing(tmp_path: Path) -> None:
     with pytest.raises(FairsweepError, match="outside"):
-        Study(CONFIG, tmp_path, [TABLE[0], [one.replace("learning_rate=", "learning_rate=1") for one in TABLE[1]]])
+        Study(CONFIG, State(tmp_path), [TABLE[0], [one.replace("learning_rate=", "learning_rate=1") for one in TABLE[1]]])
     assert stored(tmp_path) == []
