@@ -25,7 +25,7 @@ smoke: ## a whole small study on generated text, in build/smoke
 	@$(MAKE) --no-print-directory run STUDY=smoke
 
 test: $(VENV)/ready ## the tests; LEVEL=long or LEVEL=simulation: only those
-	python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "$(LEVEL)"
+	python -m pytest -n 2 --no-loadscope-reorder -m "$(LEVEL)"
 
 ui: $(VENV)/ready ## MLflow's pages on http://127.0.0.1:5000
 	mlflow ui --host 127.0.0.1

@@ -1,11 +1,14 @@
 """Archives that tests read: the real one where it lies beside the checkout, and the generated one everywhere."""
 
+import functools
 import gzip
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from pipeline.data.generated import generate
 from shown import EVIL, Shown, shown
@@ -14,19 +17,27 @@ from study_copy import StudyCopy
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+class Groups(LoadScopeScheduling):
+    """`make test` runs tests in two processes: each file in one of them, and all files that read the whole study in the same."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "whole study" if reads_study(file) else file
+
+
+@functools.cache
+def reads_study(file: str) -> bool:
+    """Whether a test in `file` uses the fixture `smoke`, which takes a minute."""
+    return "smoke: StudyCopy" in (ROOT / file).read_text("utf-8")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `make test`, which runs tests in two processes: what reads a whole study goes to one, first since it takes longest.
-
-    The rest of a file stays together, so that what a file builds once is built once.
-    """
-
-    def whole_study(item: pytest.Item) -> bool:
-        return not {"smoke", "inverted_smoke"}.isdisjoint(getattr(item, "fixturenames", ()))
-
-    items.sort(key=lambda item: not whole_study(item))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("whole study" if whole_study(item) else str(item.path)))
+    """What takes longest begins first."""
+    items.sort(key=lambda item: not reads_study(item.nodeid.split("::")[0]))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,79 @@
+"""The same configurations, reviews and epochs by KerasTuner, by a process a job, and by this project: seconds, side by side.
+
+Every round does each once, in an order that turns. Ours starts without state and without compiled programs; the MLflow store is
+there, as from the second command of a project on.
+"""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from project import CELLS, ROOT, Project, report
+
+ALTERNATIVES = ROOT / "benchmarks/alternatives.py"
+
+
+def ours(project: Project, backend: str, overrides: list[str]) -> float:
+    """The tune stages of all cells."""
+    shutil.rmtree(project.folder / ".fairsweep/state", ignore_errors=True)
+    shutil.rmtree(project.folder / ".fairsweep/compiled", ignore_errors=True)
+    return sum(project.stage("tune", f"cell={cell}", f"train.backend={backend}", *overrides) for cell in CELLS)
+
+
+def plain(project: Project, epochs: int, rows: int) -> float:
+    """A process a job, one after another."""
+    arrays, table = (
+        project.folder / f"data/{project.study}/arrays",
+        project.folder / f"runs/{project.study}/draw/configurations.csv",
+    )
+    told = [f"arrays={arrays}", f"table={table}", f"epochs={epochs}"]
+    jobs = [(row, cell) for cell in CELLS for row in range(rows)]
+    return sum(project.time(ALTERNATIVES, "hydra", f"row={row}", f"cell={cell}", *told) for row, cell in jobs)
+
+
+def keras_tuner(project: Project, epochs: int) -> float:
+    """One process for all."""
+    arrays, table = (
+        project.folder / f"data/{project.study}/arrays",
+        project.folder / f"runs/{project.study}/draw/configurations.csv",
+    )
+    return project.time(ALTERNATIVES, "keras_tuner", arrays, table, str(epochs))
+
+
+def measure(short: bool) -> dict[str, Any]:
+    rows, epochs, rounds = (1, 1, 1) if short else (6, 4, 6 if "--full" in sys.argv else 3)
+    overrides = [
+        f"search.trials={rows}",
+        "search.headline=1",
+        f"train.epochs={epochs}",
+        "train.patience=null",
+        "train.floor=null",
+    ]
+    if rows < 4:
+        overrides[0:2] = ["search.trials=4", "search.headline=1"]
+        rows = 4
+    with tempfile.TemporaryDirectory() as name:
+        project = Project(Path(name), short)
+        project.data()
+        project.stage("draw", *overrides)
+        # The store is made once a project.
+        project.stage("train", "cell=rnn", "train.epochs=1", "train.backend=jax")
+        ways = {
+            "keras_tuner": lambda: keras_tuner(project, epochs),
+            "process_a_job": lambda: plain(project, epochs, rows),
+            "tensorflow": lambda: ours(project, "tensorflow", overrides),
+            "jax": lambda: ours(project, "jax", overrides),
+        }
+        found: list[dict[str, float]] = []
+        for number in range(rounds):
+            turned = [*list(ways)[number % len(ways) :], *list(ways)[: number % len(ways)]]
+            times = {way: round(ways[way](), 1) for way in turned}
+            found.append({way: times[way] for way in ways})
+            print(found[-1], file=sys.stderr, flush=True)
+    return {"trials": rows * len(CELLS), "epochs": epochs, "seconds": found}
+
+
+if __name__ == "__main__":
+    report(measure)

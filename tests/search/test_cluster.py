@@ -1,0 +1,129 @@
+"""Workers of a Dask cluster in processes of their own, joined by its address, and those that SLURM would start: nothing is lost."""
+
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+from test_coordinator import CONFIG, assert_same, by_number, job, study  # noqa: F401 (a fixture)
+
+from machines import ROOT, Machines
+from pipeline.config import Cluster, with_overrides
+from pipeline.errors import FairsweepError
+from pipeline.search.coordinator import run_jobs
+from pipeline.search.state import Job
+from pipeline.search.workers import slurm, workers
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[Machines]:
+    made = Machines(tmp_path / "machines")
+    yield made
+    made.close()
+
+
+def at(machines: Machines) -> Cluster:
+    return Cluster(kind="address", address=machines.address)
+
+
+@pytest.mark.usefixtures("study")
+def test_workers_without_the_disk_train_as_this_process_does(machines: Machines) -> None:
+    machines.join(2)
+    records = by_number(run_jobs([job(0), job(1), job(2)], at(machines)))
+    assert sorted(records) == [0, 1, 2]
+    for number, record in records.items():
+        assert record.attempt == 1
+        assert_same(record.run, number)
+    folders = list(machines.folder.rglob("tiny/arrays/meta.json"))
+    assert 1 <= len(folders) <= 2
+
+
+def test_a_cluster_that_cannot_be_used_is_told(machines: Machines) -> None:
+    with (
+        pytest.raises(FairsweepError, match=r"cluster\.address is missing: .* set DASK_SCHEDULER_ADDRESS"),
+        workers(Cluster(kind="address")),
+    ):
+        pass
+    nobody = Cluster(kind="address", address="tcp://127.0.0.1:9")
+    with (
+        pytest.raises(FairsweepError, match=r"cluster\.address=tcp://127\.0\.0\.1:9: no Dask scheduler answers"),
+        workers(nobody),
+    ):
+        pass
+    machines.join(1, "--nthreads", "2")
+    with pytest.raises(FairsweepError, match="has 2 threads, .* --nthreads 1"), workers(at(machines)):
+        pass
+
+
+@pytest.mark.usefixtures("study")
+def test_a_worker_of_another_version_is_refused(machines: Machines, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "pipeline", tmp_path / "other/pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "other/pipeline/training/protocol.py").open("a") as file:
+        file.write("# another version\n")
+    machines.env["PYTHONPATH"] = str(tmp_path / "other")
+    machines.join()
+    with pytest.raises(FairsweepError, match="worker tcp://127.0.0.1.* runs other code than this checkout"):
+        list(run_jobs([job(0)], at(machines)))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("dask_jobqueue") is None, reason="the extra `slurm` is not installed")
+def test_the_slurm_script_asks_for_what_was_set_and_starts_a_worker(tmp_path: Path) -> None:
+    asked = Cluster(
+        kind="slurm",
+        memory="3GB",
+        queue="long",
+        account="lab7",
+        walltime="01:30:00",
+        prologue=["echo ready"],
+        directives=["--nice=5"],
+    )
+    with slurm(asked) as cluster:
+        script = cluster.job_script()
+        lines = script.splitlines()
+        for line in ("-p long", "-A lab7", "-t 01:30:00", "--cpus-per-task=1", "--mem=3G", "--nice=5"):
+            assert f"#SBATCH {line}" in lines, script
+        assert "echo ready" in lines
+        assert 'export OMP_NUM_THREADS="1"' in lines
+        assert "--nthreads 1" in script
+        (tmp_path / "job.sh").write_text(script)
+        # SLURM would run it on a node; here it is run as it is.
+        process = subprocess.Popen(["bash", "job.sh"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            from distributed import Client
+
+            with Client(cluster, set_as_default=False) as client:
+                client.wait_for_workers(1, timeout=60)
+                assert set(client.nthreads().values()) == {1}
+                assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+        finally:
+            process.kill()
+            subprocess.run(["pkill", "-f", cluster.scheduler_address], check=False)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("study")
+def test_500_trials_while_workers_are_killed_and_join(machines: Machines) -> None:
+    short = ["train.backend=jax", "task.train_fraction=0.1", "model.units=4", "model.embedding=4"]
+    jobs = [Job("trial", n, with_overrides(CONFIG, [f"seed={n}", *short]), []) for n in range(500)]
+    machines.join(8)
+    seen, killed, joined = {}, 0, 8
+    places = cycle(range(8))
+    for record in run_jobs(jobs, at(machines)):
+        assert record.job.number not in seen
+        seen[record.job.number] = record
+        if len(seen) % 40 == 0:
+            machines.workers[next(places)].kill()
+            machines.join()
+            killed, joined = killed + 1, joined + 1
+    assert sorted(seen) == list(range(500))
+    assert {record.run.state for record in seen.values()} == {"complete"}
+    assert killed >= 8
+    assert len({record.worker for record in seen.values()}) > 8
+    assert sum(record.attempt > 1 for record in seen.values()) <= killed
+    # The same trial gives the same numbers wherever it was done.
+    again = by_number(run_jobs([jobs[0], jobs[499]], at(machines)))
+    for number, record in again.items():
+        assert record.run.epochs == seen[number].run.epochs
