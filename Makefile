@@ -6,10 +6,10 @@ COPY := build/$(STUDY)
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export FAIRSWEEP_ROOT := $(CURDIR)
-.PHONY: help run smoke test ui lint
+.PHONY: help run smoke test ui lint bench bench-full
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
 
 run: $(VENV)/ready ## the study: download, pad, draw, tune, replicate, baseline, evaluate, report (STUDY=imdb)
 ifeq ($(STUDY),imdb)
@@ -32,6 +32,12 @@ ui: $(VENV)/ready ## MLflow's pages on http://127.0.0.1:5000
 
 lint: $(VENV)/ready ## ruff, mypy, the direction of imports
 	ruff check . && ruff format --check . && mypy pipeline && lint-imports
+
+bench: $(VENV)/ready ## every promise about speed, an hour: docs/performance.md
+	python benchmarks/run.py
+
+bench-full: $(VENV)/ready ## the same with more rounds
+	python benchmarks/run.py --full
 
 $(VENV)/ready: requirements.lock
 	@sh .ci/setup.sh

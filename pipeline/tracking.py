@@ -78,7 +78,7 @@ class Tracker:
         self.store = client()
         self.experiment = experiment(self.store, config.name)
         self.commit = commit()
-        self.ids: dict[str, str] = state.note("mlflow") if state else {}
+        self.ids: dict[str, str] = state.notes("mlflow") if state else {}
         self.ids = {key: run_id for key, run_id in self.ids.items() if self._exists(run_id)}
         self.parent = self.ids.get("parent") or self._create("parent", f"{stage} {config.cell.arm}", {})
         self._reopen()
@@ -134,7 +134,7 @@ class Tracker:
     def _remember(self, key: str, run_id: str) -> None:
         self.ids[key] = run_id
         if self.state:
-            self.state.write_note("mlflow", self.ids)
+            self.state.note("mlflow", key, run_id)
 
     def _log_data(self, run_id: str) -> None:
         from mlflow.entities import Dataset, DatasetInput

@@ -3,6 +3,7 @@
 import functools
 import gzip
 import io
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from pipeline.data.generated import generate
+from pipeline.training.backend import THREADS
 from shown import EVIL, Shown, shown
 from study_copy import StudyCopy
 
 ROOT = Path(__file__).resolve().parents[1]
+# As in every process that trains: a test that imports Keras first would else leave this one with several.
+os.environ.update(THREADS)
 
 
 class Groups(LoadScopeScheduling):
@@ -36,8 +40,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first."""
-    items.sort(key=lambda item: not reads_study(item.nodeid.split("::")[0]))
+    """What takes longest begins first: the whole study, then trainings."""
+    items.sort(key=lambda item: (not reads_study(item.nodeid.split("::")[0]), "tests/training/" not in item.nodeid))
 
 
 @pytest.fixture(scope="session")

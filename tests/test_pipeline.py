@@ -67,6 +67,7 @@ def test_a_second_repro_runs_nothing(smoke: StudyCopy) -> None:
     assert (files(smoke.root / "runs/smoke"), files(smoke.root / "results")) == before
 
 
+@pytest.mark.long
 def test_a_larger_study_trains_what_is_new_and_a_changed_space_everything(smoke: StudyCopy, tmp_path: Path) -> None:
     copy = StudyCopy(tmp_path / "study", "smoke")
     for part in ("data", "runs", "results", ".fairsweep", ".dvc/cache"):

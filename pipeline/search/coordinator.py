@@ -17,7 +17,9 @@ from pipeline.search.state import Job, Record, code_digest, now
 from pipeline.search.workers import Arrays, Pool, arrays_of, workers
 from pipeline.training.fit import Epoch, Run
 
-# `follow(record)`: the job that a finished one makes possible. `prune(job, epoch, validation)`: whether a run ends here.
+# `start(job)`: it is handed out now. `follow(record)`: the job that a finished one makes possible. `prune(job, epoch, validation)`:
+# whether a run ends here.
+Start = Callable[[Job], None]
 Follow = Callable[[Record], Job | None]
 Prune = Callable[[Job, int, float], bool]
 
@@ -60,7 +62,11 @@ def _ask(number: int, epoch: Epoch) -> bool:
 
 
 def run_jobs(
-    jobs: Iterable[Job], cluster: Cluster, follow: Follow = lambda record: None, prune: Prune | None = None
+    jobs: Iterable[Job],
+    cluster: Cluster,
+    follow: Follow = lambda record: None,
+    prune: Prune | None = None,
+    start: Start = lambda job: None,
 ) -> Generator[Record, None, None]:
     """Do every job, and each that `follow` gives for a finished one, and yield each as it finishes, in whatever order.
 
@@ -77,7 +83,7 @@ def run_jobs(
         with workers(cluster) as pool:
             if not pool.shared_disk:
                 pool.client.register_plugin(Arrays(Path("data") / waiting[0].config.name / "arrays"))
-            yield from _run(pool, waiting, lambda: os.getppid() != parent, follow, prune)
+            yield from _run(pool, waiting, lambda: os.getppid() != parent, follow, prune, start)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -86,7 +92,9 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _run(pool: Pool, waiting: deque[Job], orphaned: Callable[[], bool], follow: Follow, prune: Prune | None) -> Iterator[Record]:
+def _run(
+    pool: Pool, waiting: deque[Job], orphaned: Callable[[], bool], follow: Follow, prune: Prune | None, start: Start
+) -> Iterator[Record]:
     """The loop: keep every worker busy, answer reports, hand out what is done."""
     from distributed import Queue
 
@@ -103,6 +111,7 @@ def _run(pool: Pool, waiting: deque[Job], orphaned: Callable[[], bool], follow: 
             future = client.submit(task, job.config, job.keep_model, prune is not None, code, pure=False)
             running[future.key] = future, job
             future.add_done_callback(inbox.put)
+            start(job)
 
     while running or waiting:
         # Also for workers that have joined since.

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.data.form import Form
 from pipeline.errors import FairsweepError
-from pipeline.search.coordinator import Follow, Prune, run_jobs
+from pipeline.search.coordinator import Follow, Prune, Start, run_jobs
 from pipeline.search.progress import Progress
 from pipeline.search.state import Job, Record, State
 from pipeline.search.studies import Sequential
@@ -21,21 +21,19 @@ def complete(
     jobs: Sequence[Job],
     state: State,
     tell: Sequence[Tell],
-    start: Callable[[Job], None] = lambda job: None,
+    start: Start = lambda job: None,
     form: Form | None = None,
 ) -> list[Record]:
     """The records of all `jobs`, in their order.
 
-    `start` sees a job before it is done, each of `tell` every record, old ones too; `form` words the scores.
+    `start` sees a job as it is handed out, each of `tell` every record, old ones too; `form` words the scores.
     """
     refuse_test_labels(config)
     records = {job.key: record for job in jobs if (record := state.read(job))}
     missing = [job for job in jobs if job.key not in records]
     with Progress(f"{stage} {config.cell.arm}", len(jobs), len(records), (form or Form()).told) as progress:
         _take_up(list(records.values()), progress, tell)
-        for job in missing:
-            start(job)
-        records |= {record.job.key: record for record in _do(config, missing, state, progress, tell)}
+        records |= {record.job.key: record for record in _do(config, missing, state, progress, tell, start=start)}
     return [records[job.key] for job in jobs]
 
 
@@ -88,11 +86,12 @@ def _do(
     tell: Sequence[Tell],
     follow: Follow = lambda record: None,
     prune: Prune | None = None,
+    start: Start = lambda job: None,
 ) -> list[Record]:
     """Do `jobs` and what follows them, each written down as it finishes."""
     records = []
     # Closed at once when writing a record is interrupted, so that no worker is left.
-    with closing(run_jobs(jobs, config.cluster, follow, prune)) as finished:
+    with closing(run_jobs(jobs, config.cluster, follow, prune, start)) as finished:
         for record in finished:
             state.save(record)
             records.append(record)

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -191,15 +191,20 @@ class State:
             run.model = file["model"].tobytes() if "model" in file else None
         return Record(job, run, **facts)
 
-    def note(self, name: str) -> dict[str, Any]:
-        """The small JSON document `name` of this state, empty when there is none."""
-        path = self.folder / f"{name}.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+    def notes(self, name: str) -> dict[str, str]:
+        """What was noted under `name`, the latest of each key; a line that a crash cut off was never noted."""
+        path, found = self.folder / f"{name}.jsonl", {}
+        for line in path.read_text().splitlines() if path.exists() else []:
+            with suppress(ValueError):
+                key, value = json.loads(line)
+                found[key] = value
+        return found
 
-    def write_note(self, name: str, document: dict[str, Any]) -> None:
-        """Replace the document `name`."""
-        with replace_file(self.folder / f"{name}.json") as part:
-            part.write_text(json.dumps(document, indent=1) + "\n")
+    def note(self, name: str, key: str, value: str) -> None:
+        """Note one thing more: a line, whatever is there already."""
+        # The first line break ends what a crash cut off.
+        with (self.folder / f"{name}.jsonl").open("a") as file:
+            file.write(f"\n{json.dumps([key, value])}\n")
 
 
 def now() -> float:

@@ -24,18 +24,18 @@ class Study:
             load_if_exists=True,
         )
         self.spread = distributions(config)
-        values = [values_of(config, row) for row in table]
+        self.values = [values_of(config, row) for row in table]
         trials = self.study.get_trials(deepcopy=False)
-        known = {trial.user_attrs["trial"] for trial in trials}
-        for row, params in enumerate(values):
-            if row not in known:
-                self.study.enqueue_trial(params, user_attrs={"trial": row})
+        self.known = {trial.user_attrs["trial"] for trial in trials}
         # A trial that was running when its coordinator died is taken up again under its own number.
         self.running = {trial.user_attrs["trial"]: trial.number for trial in trials if trial.state == TrialState.RUNNING}
         self.finished = {trial.user_attrs["trial"] for trial in trials if trial.state.is_finished()}
 
     def ask(self, row: int) -> None:
-        """Take the trials up to `row` out of the queue: they are running now."""
+        """`row` is running now. Optuna reads its whole queue for each trial that it takes out, so the queue is kept empty."""
+        if row not in self.known:
+            self.study.enqueue_trial(self.values[row], user_attrs={"trial": row})
+            self.known.add(row)
         while row not in self.running and row not in self.finished:
             trial: Any = self.study.ask(self.spread)
             self.running[trial.user_attrs["trial"]] = trial.number

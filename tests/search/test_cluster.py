@@ -54,7 +54,7 @@ def test_a_cluster_that_cannot_be_used_is_told(machines: Machines) -> None:
     ):
         pass
     machines.join(1, "--nthreads", "2")
-    with pytest.raises(FairsweepError, match="has 2 threads, .* --nthreads 1"), workers(at(machines)):
+    with pytest.raises(FairsweepError, match=r"has 2 threads, .* --nthreads 1"), workers(at(machines)):
         pass
 
 
@@ -65,7 +65,7 @@ def test_a_worker_of_another_version_is_refused(machines: Machines, tmp_path: Pa
         file.write("# another version\n")
     machines.env["PYTHONPATH"] = str(tmp_path / "other")
     machines.join()
-    with pytest.raises(FairsweepError, match="worker tcp://127.0.0.1.* runs other code than this checkout"):
+    with pytest.raises(FairsweepError, match=r"worker tcp://127\.0\.0\.1.* runs other code than this checkout"):
         list(run_jobs([job(0)], at(machines)))
 
 
@@ -100,6 +100,7 @@ def test_the_slurm_script_asks_for_what_was_set_and_starts_a_worker(tmp_path: Pa
                 assert client.submit(sum, [1, 2]).result(timeout=30) == 3
         finally:
             process.kill()
+            process.wait()
             subprocess.run(["pkill", "-f", cluster.scheduler_address], check=False)
 
 

@@ -277,7 +277,7 @@ class Quick(Config):
 
 
 def _received(values: dict[str, Any]) -> Quick:
-    def train(config: Config, keep_model: bool = False, on_epoch: Any = None) -> Run:
+    def train(config: Config, keep_model: bool = False, on_epoch: Any = None, folder: Path | None = None) -> Run:
         def told(number: int, epoch: Epoch) -> Any:
             time.sleep(np.random.default_rng().uniform(0, 0.02))
             # One worker dies in the middle of a run.

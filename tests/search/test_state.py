@@ -242,9 +242,13 @@ def test_a_killed_process_holds_nothing(holder: subprocess.Popen[str]) -> None:
 def test_a_state_says_what_it_is_of_and_keeps_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with State.open(DOCUMENT) as state:
-        assert state.note("mlflow") == {}
-        state.write_note("mlflow", {"parent": "1"})
+        assert state.notes("mlflow") == {}
+        state.note("mlflow", "parent", "0")
+        state.note("mlflow", "parent", "1")
+        with (state.folder / "mlflow.jsonl").open("a") as file:
+            file.write('["trial 3", "cut o')
+        state.note("mlflow", "trial 3", "2")
     with State.open(DOCUMENT) as again:
-        assert again.note("mlflow") == {"parent": "1"}
+        assert again.notes("mlflow") == {"parent": "1", "trial 3": "2"}
         assert again.folder.parent == STATE
         assert json.loads((again.folder / "settings.json").read_text()) == DOCUMENT
