@@ -1,6 +1,6 @@
 """What a user of Keras does without Fairsweep, on the same configurations, rows and epochs: plain `fit`, all defaults.
 
-  python benchmarks/alternatives.py keras_tuner ARRAYS TABLE EPOCHS       one process, KerasTuner's search for each cell
+  python benchmarks/alternatives.py keras_tuner ARRAYS TABLE EPOCHS CELL …   one process, KerasTuner's search for each cell
   python benchmarks/alternatives.py hydra row=0 cell=gru arrays=… table=… epochs=4    one job of a Hydra sweep: a process of its own
 
 TABLE is a CSV of `pipeline.draw`; ARRAYS the folder of `pipeline.pad`.
@@ -17,7 +17,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-CELLS = ("rnn", "gru", "lstm")
+
+
+# What a table does not search, as in conf/config.yaml.
+FIXED = {"units": 32, "embedding": 32, "dropout": 0.0, "masking": False, "optimizer": "adam", "batch_size": 128, "clipnorm": None}
 
 
 def configurations(table: Path) -> list[dict[str, Any]]:
@@ -26,7 +29,10 @@ def configurations(table: Path) -> list[dict[str, Any]]:
 
     with table.open(newline="") as file:
         rows = [json.loads(row["overrides"]) for row in csv.DictReader(file)]
-    return [{key.split(".")[1]: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in row)} for row in rows]
+    return [
+        FIXED | {key.split(".")[1]: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in row)}
+        for row in rows
+    ]
 
 
 def arrays(folder: Path) -> Any:
@@ -39,7 +45,7 @@ def arrays(folder: Path) -> Any:
     return load(folder, Task(**told), 0)
 
 
-def model(cell: str, chosen: dict[str, Any]) -> Any:
+def model(cell: str, chosen: dict[str, Any], length: int) -> Any:
     """The article's network, compiled as its text does."""
     import keras
 
@@ -47,7 +53,7 @@ def model(cell: str, chosen: dict[str, Any]) -> Any:
     optimizers = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
     built = keras.Sequential(
         [
-            keras.Input((100,)),
+            keras.Input((length,)),
             keras.layers.Embedding(10_000, chosen["embedding"], mask_zero=chosen["masking"]),
             kinds[cell](chosen["units"]),
             keras.layers.Dropout(chosen["dropout"]),
@@ -59,7 +65,7 @@ def model(cell: str, chosen: dict[str, Any]) -> Any:
     return built
 
 
-def keras_tuner(folder: Path, table: Path, epochs: int) -> None:
+def keras_tuner(folder: Path, table: Path, epochs: int, cells: list[str]) -> None:
     """Every configuration once for each cell, by the tuner that comes with Keras."""
     import keras_tuner
 
@@ -71,13 +77,13 @@ def keras_tuner(folder: Path, table: Path, epochs: int) -> None:
             self.cell = cell
 
         def build(self, hp: Any) -> Any:
-            return model(self.cell, rows[hp.Choice("row", list(range(len(rows))))])
+            return model(self.cell, rows[hp.Choice("row", list(range(len(rows))))], data.form.length)
 
         def fit(self, hp: Any, built: Any, *args: Any, **kwargs: Any) -> Any:
             return built.fit(*args, batch_size=rows[hp.get("row")]["batch_size"], **kwargs)
 
     with tempfile.TemporaryDirectory() as kept:
-        for cell in CELLS:
+        for cell in cells:
             tuner = keras_tuner.GridSearch(
                 Search(cell), objective="val_accuracy", max_trials=len(rows), directory=kept, project_name=cell
             )
@@ -112,7 +118,7 @@ def hydra() -> None:
     @hydra.main(version_base="1.3", config_path=None, config_name="job")
     def train(job: Any) -> None:
         data, chosen = arrays(Path(job.arrays)), configurations(Path(job.table))[job.row]
-        told = model(job.cell, chosen).fit(
+        told = model(job.cell, chosen, data.form.length).fit(
             data.train_inputs,
             data.train_labels,
             batch_size=chosen["batch_size"],
@@ -130,4 +136,4 @@ if __name__ == "__main__":
     if chosen == "hydra":
         hydra()
     else:
-        keras_tuner(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+        keras_tuner(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

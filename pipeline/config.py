@@ -5,15 +5,17 @@ dataclasses. A configuration of the search is a list of Hydra overrides; `with_o
 A command that has nothing to do with a study brings a flat schema of its own: same door, no conf/, no folder written.
 """
 
+import copy
 import dataclasses
 import difflib
 import functools
 import importlib.util
+import json
 import os
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,14 +204,18 @@ class Config:
     seed: int = limited(0, least=0)
 
 
-def leaves(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
+@functools.cache
+def leaves(schema: type = Config, prefix: str = "") -> tuple[tuple[str, dataclasses.Field], ...]:
     """Every key of the schema with its field, as (`train.learning_rate`, field); `space` is free below its two levels."""
+    found: list[tuple[str, dataclasses.Field]] = []
+    hints = typing.get_type_hints(schema)
     for item in dataclasses.fields(schema):
-        kind = typing.get_type_hints(schema)[item.name]
+        kind = hints[item.name]
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            yield from leaves(kind, f"{prefix}{item.name}.")
+            found += leaves(kind, f"{prefix}{item.name}.")
         else:
-            yield prefix + item.name, item
+            found.append((prefix + item.name, item))
+    return tuple(found)
 
 
 def check_value(key: str, value: Any, schema: type = Config) -> None:
@@ -259,7 +265,7 @@ def check_config(config: Config) -> Config:
         if wrong := limit_error(key, value, item.metadata):
             raise FairsweepError(f"{wrong}.")
     for key, parameter in parameters(config).items():
-        check_parameter(key, parameter)
+        _check_once(key, json.dumps(dataclasses.asdict(parameter)))
     if config.search.headline > config.search.trials > 0:
         raise FairsweepError(
             f"search.headline={config.search.headline}: must be at most search.trials={config.search.trials}. "
@@ -324,6 +330,12 @@ def _studies_rule(search: Search) -> str | None:
 def parameters(config: Config) -> dict[str, Parameter]:
     """The search space as {`model.units`: Parameter}, in the order of its keys."""
     return {f"{group}.{key}": config.space[group][key] for group in sorted(config.space) for key in sorted(config.space[group])}
+
+
+@functools.cache
+def _check_once(key: str, parameter: str) -> None:
+    """`check_parameter`, of which a study's trials all have the same ones."""
+    check_parameter(key, Parameter(**json.loads(parameter)))
 
 
 def check_parameter(key: str, parameter: Parameter) -> None:
@@ -449,7 +461,18 @@ def compose(overrides: Sequence[str]) -> Config:
 
 def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
     """A copy of `config` with `KEY=VALUE` overrides of plain keys (no groups) applied."""
-    changed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), OmegaConf.from_dotlist(list(overrides))))
+    told = OmegaConf.from_dotlist(list(overrides))
+    changed: Any = copy.deepcopy(config)
+    for key in told:
+        value = getattr(changed, str(key), None)
+        # A section alone: a study has thousands of trials, and OmegaConf takes its time over a whole Config.
+        if dataclasses.is_dataclass(value):
+            setattr(changed, str(key), OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(value), told[key])))
+        elif type(value) is type(told[key]) is int:
+            setattr(changed, str(key), told[key])
+        else:
+            whole = OmegaConf.merge(OmegaConf.structured(changed), OmegaConf.masked_copy(told, [str(key)]))
+            changed = OmegaConf.to_object(whole)
     return _typed(changed, config.cell.arm)
 
 

@@ -85,16 +85,21 @@ def test_a_larger_study_trains_what_is_new_and_a_changed_space_everything(smoke:
     assert "tune@rnn" in lock["stages"]
 
 
-@pytest.mark.parametrize("backend", ["tensorflow"])
-def test_a_multirun_trains_a_grid_in_parallel_on_the_other_backend(smoke: StudyCopy, backend: str) -> None:
-    grid = [
-        "cell=rnn,lstm",
-        "train.learning_rate=1e-3,3e-3",
-        "train.epochs=1",
-        f"train.backend={backend}",
-        "hydra/launcher=joblib",
-    ]
-    output = smoke.run("python", "-m", "pipeline.train", "-m", "study=smoke", *grid, "hydra.launcher.n_jobs=2")
-    with sqlite3.connect(smoke.root / "mlflow.db") as store:
-        found = "select count(*) from params where key = 'train.backend' and value = ?"
-        assert store.execute(found, [backend]).fetchone()[0] == 4, output.stdout + output.stderr
+@pytest.mark.parametrize(
+    ("backend", "launcher"),
+    [
+        ("tensorflow", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]),
+        pytest.param("jax", ["hydra/launcher=submitit_local"], marks=pytest.mark.long),
+    ],
+)
+def test_a_multirun_trains_a_grid_in_processes_of_its_own(smoke: StudyCopy, backend: str, launcher: list[str]) -> None:
+    def trained_on_it() -> int:
+        with sqlite3.connect(smoke.root / "mlflow.db") as store:
+            found = "select count(*) from params where key = 'train.backend' and value = ?"
+            count: int = store.execute(found, [backend]).fetchone()[0]
+        return count
+
+    before = trained_on_it()
+    grid = ["cell=rnn,lstm", "train.learning_rate=1e-3,3e-3", "train.epochs=1", f"train.backend={backend}", *launcher]
+    output = smoke.run("python", "-m", "pipeline.train", "-m", "study=smoke", *grid)
+    assert trained_on_it() == before + 4, output.stdout + output.stderr
