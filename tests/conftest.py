@@ -85,7 +85,8 @@ def inverted_archive(generated_archive: Path, tmp_path_factory: pytest.TempPathF
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
     """The smoke study after a whole `dvc repro`."""
     copy = StudyCopy(tmp_path_factory.mktemp("smoke") / "study", "smoke")
-    copy.repro()
+    output = copy.repro()
+    assert "distributed" not in output, output
     return copy
 
 

@@ -70,6 +70,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
             yield address
         finally:
             os.killpg(process.pid, 9)
+            process.wait()
 
 
 @pytest.mark.long
@@ -86,8 +87,12 @@ def test_studies_on_servers_give_the_tables_of_files(
         # The second command finds all of it done.
         for _ in range(2):
             copy.run("python", "-m", "pipeline.tune", "study=smoke", "cell=rnn")
-        kept = optuna.load_study(study_name=None, storage=url)
-        states = {trial.user_attrs["trial"]: trial.state.name for trial in kept.get_trials()}
+        kept = optuna.storages.RDBStorage(url)
+        states = {
+            trial.user_attrs["trial"]: trial.state.name for trial in optuna.load_study(study_name=None, storage=kept).get_trials()
+        }
+        kept.remove_session()
+        kept.engine.dispose()
         from mlflow import MlflowClient
 
         client = MlflowClient(address)

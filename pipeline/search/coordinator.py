@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.config import Cluster, Config
 from pipeline.errors import FairsweepError
 from pipeline.search.state import Job, Record, code_digest, now
-from pipeline.search.workers import Arrays, Pool, arrays_of, workers
+from pipeline.search.workers import Pool, workers
 from pipeline.training.fit import Epoch, Run
 
 # `start(job)`: it is handed out now. `follow(record)`: the job that a finished one makes possible. `prune(job, epoch, validation)`:
@@ -39,6 +39,7 @@ def task(config: Config, keep_model: bool, reporting: bool, code: str) -> tuple[
     """
     from distributed import get_worker
 
+    from pipeline.search.sent import arrays_of
     from pipeline.training.work import train
 
     started, worker = now(), get_worker()
@@ -82,6 +83,8 @@ def run_jobs(
     try:
         with workers(cluster) as pool:
             if not pool.shared_disk:
+                from pipeline.search.sent import Arrays
+
                 pool.client.register_plugin(Arrays(Path("data") / waiting[0].config.name / "arrays"))
             yield from _run(pool, waiting, lambda: os.getppid() != parent, follow, prune, start)
     finally:

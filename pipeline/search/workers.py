@@ -1,13 +1,9 @@
 """The Dask workers that train: processes of this machine, those of a running cluster, or jobs of SLURM."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from distributed import WorkerPlugin
 
 from pipeline.config import Cluster
 from pipeline.errors import FairsweepError
@@ -15,7 +11,6 @@ from pipeline.training.backend import THREADS
 
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**28, "MALLOC_TOP_PAD_": 2**26}
 WAIT_SECONDS = 60.0
-PLUGIN = "fairsweep-arrays"
 
 
 @dataclass(frozen=True)
@@ -95,6 +90,7 @@ def _local(cluster: Cluster) -> Iterator[Pool]:
 @contextmanager
 def _address(cluster: Cluster) -> Iterator[Pool]:
     """The workers of the scheduler at `cluster.address`, whoever started them."""
+    _configure()
     from distributed import Client
 
     if cluster.address is None:
@@ -159,30 +155,3 @@ def _joined(client: Any, remedy: str, deaths: int = 1, wait: float | None = WAIT
             "(and --nworkers N for several)."
         )
     return Pool(client, lambda: len(client.nthreads()), shared_disk=False, deaths=deaths)
-
-
-class Arrays(WorkerPlugin):  # type: ignore[misc]
-    """A folder of arrays, sent to each worker once, when it joins; there it lies in a temporary folder of the worker's own."""
-
-    name = PLUGIN
-
-    def __init__(self, folder: Path) -> None:
-        self.files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-        self.study = folder.parent.name
-
-    def setup(self, worker: Any) -> None:
-        self.kept = tempfile.TemporaryDirectory(prefix="fairsweep-", dir=worker.local_directory)
-        self.folder = Path(self.kept.name) / self.study / "arrays"
-        self.folder.mkdir(parents=True)
-        for name, content in self.files.items():
-            (self.folder / name).write_bytes(content)
-        self.files = {}
-
-    def teardown(self, worker: Any) -> None:
-        self.kept.cleanup()
-
-
-def arrays_of(worker: Any) -> Path | None:
-    """The folder that `Arrays` left on `worker`, None where workers read the study's own."""
-    plugin = worker.plugins.get(PLUGIN)
-    return plugin.folder if plugin else None

@@ -206,10 +206,15 @@ def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable
 
 
 def model_bytes(model: Any) -> bytes:
-    """The .keras file of `model`."""
+    """The .keras file of `model`, for predicting: without optimizer and metrics, which another process need not know."""
+    import keras
+
+    plain = keras.Model.from_config(model.get_config())
+    for variable, trained in zip(plain.variables, model.variables, strict=True):
+        variable.assign(trained.value)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
-        model.save(path)
+        plain.save(path)
         return path.read_bytes()
 
 

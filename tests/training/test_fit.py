@@ -274,8 +274,10 @@ def test_the_kept_model_is_that_of_the_kept_epoch() -> None:
         path = Path(folder) / "model.keras"
         path.write_bytes(run.model)
         model = keras.models.load_model(path)
-    assert np.array_equal(predict(model, data().test_inputs), run.test_logits)
-    assert np.array_equal(predict(model, data().validation_inputs), run.validation_logits)
+    for inputs, logits in ((data().test_inputs, run.test_logits), (data().validation_inputs, run.validation_logits)):
+        made = model.predict(inputs, verbose=0)[:, 0]
+        np.testing.assert_allclose(made, logits.astype(float), rtol=2e-3, atol=1e-5)
+        assert np.ptp(made) > 0.1
 
 
 def test_a_run_without_a_better_epoch_stops_early() -> None:
