@@ -43,8 +43,13 @@ def keras_tuner(project: Project, cells: Sequence[str], epochs: int) -> float:
     return project.time(ALTERNATIVES, "keras_tuner", arrays, table, str(epochs), *cells)
 
 
+def _rounds() -> int:
+    """Three; six with --full, one with --once."""
+    return 6 if "--full" in sys.argv else 1 if "--once" in sys.argv else 3
+
+
 def measure(short: bool) -> dict[str, Any]:
-    cells, rows, epochs, rounds = (CELLS[:1], 4, 1, 1) if short else (CELLS, 6, 4, 6 if "--full" in sys.argv else 3)
+    cells, rows, epochs, rounds = (CELLS[:1], 4, 1, 1) if short else (CELLS, 6, 4, _rounds())
     overrides = [
         f"search.trials={rows}",
         "search.headline=1",
