@@ -3,6 +3,7 @@
 The coordinator alone writes state, study and tracker. It ends when the process that started it has gone.
 """
 
+import functools
 import os
 import signal
 from collections import deque
@@ -43,12 +44,18 @@ def task(config: Config, keep_model: bool, reporting: bool, code: str) -> tuple[
     from pipeline.training.work import train
 
     started, worker = now(), get_worker()
-    if code_digest() != code:
+    if _own_code() != code:
         raise FairsweepError(
             f"worker {worker.address} runs other code than this checkout (pipeline/models, training or data). Bring it to the same "
             "commit and start it again; what had finished is kept."
         )
     return train(config, keep_model, _ask if reporting else None, arrays_of(worker)), worker.address, started
+
+
+@functools.cache
+def _own_code() -> str:
+    """`code_digest` when this worker began: what is edited while a study runs is not what its workers run."""
+    return code_digest()
 
 
 def _ask(number: int, epoch: Epoch) -> bool:

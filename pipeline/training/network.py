@@ -89,12 +89,11 @@ class Scanned:
         self.optimizer = _values(model.optimizer.variables)
         self.means = self.no_means = _values(model.metrics_variables)
 
-        def step(state: Any, batch: Any) -> Any:
-            _, state = model.train_step(state, batch)
-            return state
-
         def epoch(state: Any, inputs: Any, labels: Any, rows: Any) -> Any:
-            return jax.lax.scan(lambda state, batch: (step(state, (inputs[batch], labels[batch])), None), state, rows)[0]
+            def step(state: Any, batch: Any) -> Any:
+                return model.train_step(state, (inputs[batch], labels[batch]))[1], None
+
+            return jax.lax.scan(step, state, rows)[0]
 
         def outputs(trained: Any, other: Any, inputs: Any) -> Any:
             return model.stateless_call(trained, other, inputs, training=False)
