@@ -10,7 +10,7 @@ from project import Project, report
 
 from study_copy import StudyCopy
 
-COMMANDS = ("download", "pad", "draw", "tune", "replicate", "baseline", "evaluate", "report", "train", "compare", "probe")
+COMMANDS = ("download", "pad", "draw", "tune", "replicate", "baseline", "evaluate", "report", "train", "compare", "probe", "plan")
 
 
 def measure(short: bool) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def measure(short: bool) -> dict[str, Any]:
         predicted: dict[str, dict[str, list[float]]] = {cell: {way: [] for way in WAYS} for cell in cells}
         for cell in cells * rounds:
             for way in WAYS:
-                command = [sys.executable, __file__, "epochs", folder, cell, way, str(count)]
+                command = [sys.executable, __file__, "epochs", str(folder), cell, way, str(count)]
                 done = subprocess.run(command, cwd=name, capture_output=True, text=True)
                 if done.returncode:
                     sys.exit(done.stderr[-3000:])

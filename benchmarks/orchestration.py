@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,17 @@ from pipeline.search.state import now
 from pipeline.training.fit import Epoch, Run
 
 
-def nothing(config: Config, *_: Any) -> tuple[Run, str, float]:
-    """On the worker: a finished run of the default study's size that took no time."""
+def nothing(configs: list[Config], keep_models: list[bool], reporting: bool, code: str) -> tuple[list[tuple[Run, str]], float]:
+    """On the worker, in place of `coordinator.task`: finished runs that took no time."""
+    return [(finished(config), "nowhere") for config in configs], now()
+
+
+def finished(config: Config) -> Run:
+    """A run of the default study's size."""
     generator = np.random.default_rng(config.seed)
     epochs = [Epoch(0.5, 0.8, 0.5, round(0.8 + generator.random() / 10, 4)) for _ in range(6)]
     logits = generator.normal(size=30_000).astype(np.float16)
-    return Run("complete", "", epochs, 3, 1000, logits[:5000], logits[5000:]), "nowhere", now()
+    return Run("complete", "", epochs, 3, 1000, logits[:5000], logits[5000:])
 
 
 def pooled(trials: int) -> list[float]:
@@ -32,22 +38,23 @@ def pooled(trials: int) -> list[float]:
     from pipeline.data.form import Form
     from pipeline.search import coordinator, tables
     from pipeline.search.space import draw, overrides
-    from pipeline.search.state import State, settings
+    from pipeline.search.state import Record, State, settings
     from pipeline.tracking import Tracker
 
     coordinator.task = nothing
     config = compose(["study=imdb", "cell=lstm", f"search.trials={trials}"])
     tune.replay_overrides = lambda config: ["study=imdb", "cell=lstm"]
     started, done = time.perf_counter(), []
-    with State.open(settings(config, "tune", "none")) as state, Tracker.open(config, "tune", "none", state) as tracker:
-        log = tracker.log
 
-        def logged(record: Any) -> None:
-            log(record)
+    class Timed(Tracker):
+        def log(self, record: Record) -> None:
+            super().log(record)
             done.append(time.perf_counter() - started)
 
-        tracker.log = logged
-        records = tune.pool(config, [overrides(draw(config, row)) for row in range(trials)], state, tracker, Form())
+    with State.open(settings(config, "tune", "none")) as state, Timed.open(config, "tune", "none", state) as tracker:
+        # What is made up here has nothing for a gate to see.
+        gates: Any = SimpleNamespace(hear=lambda record: None, on_workers=lambda pool: None)
+        records = tune.pool(config, [overrides(draw(config, row)) for row in range(trials)], state, tracker, Form(), gates)
         tables.write_runs(Path(), "trials", ["trial"], config, records)
     done.append(time.perf_counter() - started)
     return done
@@ -63,7 +70,7 @@ def sequential(trials: int) -> list[float]:
     study = Sequential(config, State(Path("tpe")), 0)
     job, took = study.ready, []
     while job:
-        record = Record(job, *(lambda run, worker, started: (run, 1, worker, started))(*nothing(job.config)))
+        record = Record(job, finished(job.config), 1, "nowhere", now())
         started = time.perf_counter()
         job = study.tell(record)
         took.append(time.perf_counter() - started)

@@ -26,6 +26,10 @@ class Project:
 
     def time(self, *words: str | Path) -> float:
         """Seconds that a command took, which must succeed; its words begin behind `python`."""
+        return self.ran(*words)[0]
+
+    def ran(self, *words: str | Path) -> tuple[float, str]:
+        """The same, and what it printed."""
         archive = {} if self.short else {"IMDB_ARCHIVE": str(ARCHIVE.resolve())}
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **archive}
         started = time.perf_counter()
@@ -33,7 +37,7 @@ class Project:
         seconds = time.perf_counter() - started
         if done.returncode:
             sys.exit(f"{' '.join(map(str, words))} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-        return seconds
+        return seconds, done.stdout
 
     def stage(self, name: str, *overrides: str) -> float:
         """Seconds of a stage of the study."""

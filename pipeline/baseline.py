@@ -19,6 +19,9 @@ from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
 from pipeline.models import anchors, linear
 from pipeline.models.linear import Candidate, best_of
+from pipeline.provenance import commit, write_origin
+from pipeline.seal import closed
+from pipeline.training.protocol import PROTOCOL
 
 # The kinds that only texts have; their settings have columns of their own.
 TEXT = ("same_tokens", "whole_text")
@@ -39,10 +42,11 @@ def run(config: Config, folder: Path, out: Path) -> pd.DataFrame:
     Raises:
         FairsweepError: a class without a training row, and as `arrays.load` and `anchors.fit_all`.
     """
-    fits = _fits(config, folder)
+    data = arrays.load(folder, config.task, config.split_seed)
+    fits = _fits(config, folder, data)
     # A process each; numpy's own threads would make more of them than there are cores.
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        results = joblib.Parallel(n_jobs=len(fits))(joblib.delayed(_timed)(*fit) for fit in fits.values())
+        results = joblib.Parallel(n_jobs=len(fits))(joblib.delayed(_timed)(config.name, *fit) for fit in fits.values())
     fitted = dict(zip(fits, results, strict=True))
     best = {kind: best_of(candidates) for kind, (candidates, _) in fitted.items()}
     table = _table({"study": 0, "arm": "baseline", "kind": kind, "state": "complete", **_row(kind, best[kind])} for kind in fits)
@@ -51,14 +55,14 @@ def run(config: Config, folder: Path, out: Path) -> pd.DataFrame:
         grid = _table({"kind": kind, **_row(kind, candidate)} for kind in fits for candidate in fitted[kind][0])
         grid.to_csv(part / "grid.csv", index=False)
         pd.DataFrame(_timing(kind, fitted[kind][1]) for kind in fits).to_csv(part / "timings.csv", index=False)
+        write_origin(part, PROTOCOL, data.digest)
         np.save(part / "validation_logits.npy", np.stack([best[kind].validation_logits for kind in fits]))
         np.save(part / "test_logits.npy", np.stack([best[kind].test_logits for kind in fits]))
     return table
 
 
-def _fits(config: Config, folder: Path) -> dict[str, Fit]:
+def _fits(config: Config, folder: Path, data: arrays.Data) -> dict[str, Fit]:
     """What to call, and with what, for each kind."""
-    data = arrays.load(folder, config.task, config.split_seed)
     _check_classes(data)
     texts = _texts(config, folder, data) if set(TEXT) & set(data.form.baselines) else {}
     return {kind: texts[kind] if kind in TEXT else (anchors.fit_all, (kind, data)) for kind in data.form.baselines}
@@ -87,9 +91,13 @@ def _check_classes(data: arrays.Data) -> None:
         )
 
 
-def _timed(fit: Callable[..., list[Candidate]], arguments: tuple[Any, ...]) -> tuple[list[Candidate], tuple[float, float]]:
+def _timed(
+    study: str, fit: Callable[..., list[Candidate]], arguments: tuple[Any, ...]
+) -> tuple[list[Candidate], tuple[float, float]]:
+    """In a process of its own: what `fit` gives, when it began and its seconds."""
     started, clock = round(time.time(), 3), time.perf_counter()
-    candidates = fit(*arguments)
+    with closed("baseline", study):
+        candidates = fit(*arguments)
     return candidates, (started, time.perf_counter() - clock)
 
 
@@ -116,6 +124,7 @@ def _timing(kind: str, timing: tuple[float, float]) -> dict[str, Any]:
         "started": started,
         "seconds": round(seconds, 3),
         "compile_seconds": 0.0,
+        "git": commit(),
     }
 
 

@@ -29,6 +29,7 @@ from pipeline.evidence.pool import Pool
 from pipeline.files import replace_file
 from pipeline.limits import limited
 from pipeline.reporting.scores_file import Arm, ScoresFile, read
+from pipeline.reporting.words import columns
 
 ENOUGH_PER_HEADLINE = 6
 # Below it a standard error is what rounding leaves of zero.
@@ -158,8 +159,8 @@ def text(result: dict[str, Any], told: Sequence[str]) -> str:
     rows = [[f"{pair['a']} - {pair['b']}", interval(pair, "gap", "+"), answer(pair, result)] for pair in result["pairs"]]
     blocks = [
         f"{what}, with {100 * (1 - result['alpha'] / result['looks']):.4g} % intervals",
-        table([["arm", *counts, "score"], *arms]),
-        table([["pair", "gap", f"verdict (margin {result['margin']:g})"], *rows]),
+        columns([["arm", *counts, "score"], *arms]),
+        columns([["pair", "gap", f"verdict (margin {result['margin']:g})"], *rows]),
         "\n".join(told),
     ]
     return "\n\n".join(blocks)
@@ -189,12 +190,6 @@ def needed(counts: dict[str, int] | None, result: dict[str, Any]) -> str:
     unit, size = ("trials", 1) if result["design"] == "pool" else ("studies", result["headline"])
     likely, safe = (-(-counts[name] // size) for name in ("likely", "safe"))
     return f"; 80 % chance of a verdict with about {likely} {unit} of each arm ({safe} to be safe), made anew"
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows under a header, in columns as wide as their widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def write(result: dict[str, Any], out: Path, scores: Path) -> None:

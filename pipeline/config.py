@@ -13,23 +13,29 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from pipeline.errors import FairsweepError
-from pipeline.limits import limit_error, limited
+from pipeline.documents import checked
+from pipeline.errors import FairsweepError, masked, nearest
+from pipeline.faults import as_fault
+from pipeline.limits import as_typed, limit_error, limited, wanted
+from pipeline.seal import closed
 
 GROUPS = ("study", "task", "cell", "space", "recipe", "cluster")
 # What Hydra has by default, and does not accept from a user.
 NO_RECIPE = "recipe=null"
+# Hydra's own folder of each run, and the log in it, switched off.
+NO_FOLDER = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none")
 # Values that arrive as typed: neither a list for its comma, nor a truth for `true`.
 FREE_TEXT = (
     *(
@@ -39,6 +45,7 @@ FREE_TEXT = (
         "file",
         "group",
         "label",
+        "model",
         "out",
         "paired",
         "path",
@@ -50,13 +57,16 @@ FREE_TEXT = (
     *("text", "time", "url", "value", "walltime"),
 )
 
+# {recipe: {cell: {loss, METRIC}}} as in print.
+Printed = dict[str, dict[str, dict[str, float]]]
+
 
 @dataclass
 class Task:
     """What is learned from: conf/task/NAME.yaml."""
 
-    name: str = MISSING
-    source: str = MISSING
+    name: str = limited(MISSING, example="`name: imdb` in conf/task/imdb.yaml")
+    source: str = limited(MISSING, example="`source: aclimdb` in conf/task/imdb.yaml")
     url: str | None = None
     checksum: str | None = None
     digest: str | None = None
@@ -87,7 +97,7 @@ class Columns:
 class Cell:
     """What is compared: conf/cell/ARM.yaml. `arm` is the name of that file, set when the config is composed."""
 
-    type: str = MISSING
+    type: str = limited(MISSING, example="`type: lstm` in conf/cell/lstm.yaml")
     arm: str = ""
     reset_after: bool = True
     unit_forget_bias: bool = True
@@ -111,9 +121,10 @@ class Model:
 
 @dataclass
 class Train:
-    """How one configuration is trained. `backend: auto` is the faster one of those installed, by name once a Config is composed."""
+    """How one configuration is trained. `backend` and `engine: auto` are the faster ones there are, by name once a Config is composed."""
 
     backend: str = limited("tensorflow", choices=("auto", "tensorflow", "jax"))
+    engine: str = limited("single", choices=("auto", "single", "population"))
     optimizer: str = limited("adam", choices=("adam", "rmsprop", "sgd"))
     learning_rate: float = limited(1e-3, above=0.0)
     batch_size: int = limited(128, least=1)
@@ -140,6 +151,7 @@ class Search:
     margin: float = limited(0.01, above=0.0)
     alpha: float = limited(0.05, above=0.0, below=0.5)
     looks: int = limited(1, least=1)
+    gates: str = limited("stop", choices=("stop", "warn"))
     storage: str | None = None
 
     @property
@@ -171,7 +183,9 @@ class Cluster:
     kind: str = limited("local", choices=("local", "address", "slurm"))
     workers: int = limited(2, least=1)
     memory: str = "auto"
+    dashboard: bool = False
     address: str | None = None
+    insecure: bool = False
     queue: str | None = None
     account: str | None = None
     walltime: str = "08:00:00"
@@ -186,8 +200,8 @@ class Config:
     A recipe may say what is `printed` of it, {cell: {loss, METRIC}} as in print, on the task sources `printed_on`.
     """
 
-    name: str = MISSING
-    cells: list[str] = MISSING
+    name: str = limited(MISSING, example="`name: smoke` in conf/study/smoke.yaml")
+    cells: list[str] = field(default=MISSING, metadata={"example": "`cells: [rnn, gru]` in the study's file of conf/study/"})
     recipes: list[str] = field(default_factory=list)
     printed: dict[str, dict[str, float]] = field(default_factory=dict)
     printed_on: list[str] = field(default_factory=list)
@@ -228,7 +242,7 @@ def check_value(key: str, value: Any, schema: type = Config) -> None:
     if schema is Config and key == "cell.arm":
         raise FairsweepError(f"{key}={value}: the arm is the name of a file in conf/cell/; choose it by cell=NAME.")
     if key not in known and key not in sections:
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(key, [*known, *sections, *(GROUPS if schema is Config else ())], n=1, cutoff=0.4)
         every = "python -m pipeline.train --cfg job prints every key" if schema is Config else f"there are: {', '.join(known)}"
         hint = f"the nearest key is {near[0]!r}" if near else every
         raise FairsweepError(f"{key}: no such key; {hint}.")
@@ -237,23 +251,33 @@ def check_value(key: str, value: Any, schema: type = Config) -> None:
         OmegaConf.update(typed, key, value)
         value = OmegaConf.select(typed, key)
     except OmegaConfBaseException as error:
-        raise FairsweepError(f"{key}={value}: {str(error).splitlines()[0]}.") from error
+        words = wanted(key, known[key]) if key in known else f"is a section: set one of its keys, {key}.KEY=VALUE"
+        raise FairsweepError(f"{key}={as_typed(value)}: {words}.") from error
     if key in known and (wrong := limit_error(key, value, known[key].metadata)):
         raise FairsweepError(f"{wrong}.")
 
 
 def check_space_key(key: str, value: Any) -> None:
     """Raise FairsweepError unless `space.SECTION.KEY` is a searched key, or `space.SECTION.KEY.low` a part of one."""
-    parts = key.split(".")
-    names = [item.name for item in dataclasses.fields(Parameter)]
-    if len(parts) == 4 and parts[3] not in names:
-        raise FairsweepError(f"{key}: no such key; a searched hyperparameter has {', '.join(names)}.")
-    if len(parts) not in (3, 4):
-        raise FairsweepError(f"{key}: give space.SECTION.KEY.PART, such as space.model.units.high=32.")
+    fields = {item.name: item for item in dataclasses.fields(Parameter)}
+    _, *parts = key.split(".")
+    given = {parts.pop(): value} if len(parts) == 3 else value
+    if len(parts) != 2 or not isinstance(given, Mapping):
+        raise FairsweepError(
+            f"{key}={value}: give space.SECTION.KEY.PART, such as space.model.units.high=32; in conf/space/ a key stands below its "
+            "section, `model:`, as `units: {low: 8, high: 32}`."
+        )
+    where = ".".join(["space", *parts])
+    if unknown := [str(name) for name in given if name not in fields]:
+        near = difflib.get_close_matches(unknown[0], fields, n=1)
+        hint = f"; the nearest is {near[0]!r}" if near else ""
+        raise FairsweepError(f"{where}.{unknown[0]}: no such key{hint}. A searched hyperparameter has {', '.join(fields)}.")
     try:
-        OmegaConf.merge(OmegaConf.structured(Parameter), {parts[3]: value} if len(parts) == 4 else value)
+        OmegaConf.merge(OmegaConf.structured(Parameter), given)
     except OmegaConfBaseException as error:
-        raise FairsweepError(f"{key}={value}: {str(error).splitlines()[0]}.") from error
+        name = str(getattr(error, "full_key", "")).partition("[")[0]
+        key = f"{where}.{name}"
+        raise FairsweepError(f"{key}={as_typed(given[name])}: {wanted(key, fields[name])}.") from error
 
 
 def check_config(config: Config) -> Config:
@@ -264,6 +288,11 @@ def check_config(config: Config) -> Config:
             value = getattr(value, part)
         if wrong := limit_error(key, value, item.metadata):
             raise FairsweepError(f"{wrong}.")
+    if config.train.engine == "population" and config.train.backend == "tensorflow":
+        raise FairsweepError(
+            "train.engine=population: families train on JAX alone, and train.backend=tensorflow. Set train.backend=jax, or "
+            "train.engine=single."
+        )
     for key, parameter in parameters(config).items():
         _check_once(key, json.dumps(dataclasses.asdict(parameter)))
     if config.search.headline > config.search.trials > 0:
@@ -272,6 +301,16 @@ def check_config(config: Config) -> Config:
             "Lower the headline budget or raise the trials."
         )
     return config
+
+
+def check_arm(config: Config) -> None:
+    """Raise FairsweepError unless the cell is one of the study's: the runs of another would be evaluated nowhere."""
+    arm, name = config.cell.arm, config.name
+    if arm not in config.cells:
+        raise FairsweepError(
+            f"cell={arm}: study {name} does not compare it. Choose cell= of {', '.join(config.cells)}, or add {arm} to `cells` in "
+            f"conf/study/{name}.yaml."
+        )
 
 
 def check_design(config: Config, installed: bool = True) -> None:
@@ -358,12 +397,25 @@ def check_parameter(key: str, parameter: Parameter) -> None:
         check_value(key, int(edge) if whole else edge)
 
 
+def packaged() -> Path:
+    """The folder of the conf/ and dvc.yaml that came with the code: in an installed package its own, in a checkout the root."""
+    own = Path(__file__).parent / "project"
+    return own if own.is_dir() else Path(__file__).parents[1]
+
+
 def conf_folder() -> Path:
-    """The absolute path of the conf/ in the current folder."""
-    folder = Path("conf").resolve()
-    if not (folder / "config.yaml").is_file():
-        raise FairsweepError(f"no conf/config.yaml in {Path.cwd()}: run the command in the project's root.")
-    return folder
+    """The absolute path of the conf/ in the current folder; where there is none, of the installed package's own."""
+    folder, own = Path("conf").resolve(), packaged()
+    if (folder / "config.yaml").is_file():
+        return folder
+    begun = [group for group in GROUPS if (folder / group).is_dir()]
+    if begun or own.name != "project":
+        part = f", though there is conf/{begun[0]}/" if begun else ""
+        raise FairsweepError(
+            f"no conf/config.yaml in {Path.cwd()}{part}: run the command in the project's root. In an empty folder, "
+            "`fairsweep init` writes a whole conf/."
+        )
+    return own / "conf"
 
 
 def options(group: str) -> list[str]:
@@ -371,13 +423,25 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
 
 
-def quoted(argument: str) -> str:
-    """`argument` with the value of a free-text key quoted, so that Hydra's grammar leaves commas, spaces and `~` alone."""
+def _literal(key: str, schema: type) -> bool:
+    """Whether what is given for `key` is kept to the last character."""
+    return any(item.metadata.get("literal") for name, item in leaves(schema) if name == key.lstrip("+"))
+
+
+def quoted(argument: str, schema: type = Config) -> str:
+    """`argument` with the value of a free-text key quoted, so that Hydra's grammar leaves commas, spaces and `~` alone.
+
+    A key of the schema that is `literal` keeps every character of its value: quotes around it, `null`, what looks like a reference.
+    """
     key, equals, value = argument.partition("=")
     free = equals and key.lstrip("+").rsplit(".", 1)[-1] in FREE_TEXT and not key.startswith("-")
+    literal = _literal(key, schema)
     whole = re.fullmatch(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", value)
-    if not free or value in ("", "null") or whole:
+    if not free or (not literal and (value in ("", "null") or whole)):
         return argument
+    if literal:
+        # OmegaConf takes ??? alone for a value that is missing, and knows no other way to write it.
+        value = " ???" if value == "???" else re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
     # Hydra reads a backslash as itself but before a quote, and at the end, where the quote is its own.
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"{key}='{escaped}'"
@@ -389,12 +453,21 @@ def check_overrides(arguments: Sequence[str], multirun: bool, schema: type = Con
     from hydra.errors import HydraException
 
     for argument in arguments:
+        # What a text says is its own affair.
+        if masked(argument) != argument and not _literal(argument.partition("=")[0], schema):
+            raise FairsweepError(
+                f"{masked(argument)}: a password on a command line is seen by whoever lists processes, and kept in runs/hydra. Give it by "
+                "the environment (OPTUNA_STORAGE, MLFLOW_TRACKING_URI) or in a file of its own, such as ~/.pgpass."
+            )
         try:
             (override,) = OverridesParser.create().parse_overrides([argument])
             sweep = override.is_sweep_override()
             values = [*override.sweep_iterator()] if sweep else [override.value()]
         except HydraException as error:
-            raise FairsweepError(f"{argument}: cannot be read as KEY=VALUE ({str(error).splitlines()[0]}).") from error
+            raise FairsweepError(
+                f"{argument}: cannot be read as KEY=VALUE ({str(error).splitlines()[0]}). Give a key its value without blanks around "
+                "`=`; one that holds blanks, commas or brackets stands in quotes of its own: \"KEY='a, b'\"."
+            ) from error
         key = override.key_or_group
         if schema is Config and (key == "hydra" or key.startswith(("hydra.", "hydra/"))):
             continue
@@ -418,31 +491,84 @@ def check_group(group: str, value: Any) -> None:
         return
     names = options(group)
     if str(value) not in names:
-        near = difflib.get_close_matches(str(value), names, n=1)
-        hint = f"; the nearest is {near[0]!r}" if near else ""
-        raise FairsweepError(f"{group}={value}: no such {group}{hint}. There are: {', '.join(names)}.")
+        raise FairsweepError(
+            f"{group}={as_typed(value)}: no such {group}{nearest(str(value), names)}. There are: {', '.join(names)}."
+        )
 
 
 def to_object(composed: Any, schema: type) -> Any:
     """What Hydra composed as dataclasses of `schema`; raises FairsweepError when a key has no value or one of another type."""
     plain = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
     for key, item in leaves(schema):
-        if "example" in item.metadata and (OmegaConf.is_missing(plain, key) or plain[key] == ""):
+        # Also where a section is no section, which is told below.
+        if "example" in item.metadata and _given(plain, key) in (None, ""):
             raise FairsweepError(f"{key} is missing: give it, such as {item.metadata['example']}")
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain))
     except OmegaConfBaseException as error:
-        raise FairsweepError(f"{getattr(error, 'full_key', '') or 'conf/'}: {str(error).splitlines()[0]}") from error
+        key = "" if isinstance(error, InterpolationResolutionError) else str(getattr(error, "full_key", "") or "")
+        try:
+            # In the words that an override gets; what they do not cover the door tells.
+            check_value(key, _given(plain, key), schema) if key else None
+        except FairsweepError as told:
+            raise FairsweepError(f"{told}{_stands_in(key)}") from error
+        raise
 
 
-def to_config(composed: Any, arm: str) -> Config:
-    """The dataclasses of what Hydra composed from conf/, checked."""
+def _stands_in(key: str) -> str:
+    """Where a key stands that only a file of conf/ can have, as a sentence; nothing where several have one of its name."""
+    name = re.compile(rf"(^|[{{,])\s*{re.escape(key.rpartition('.')[2])}\s*:", re.MULTILINE)
+    found = [path for path in sorted(conf_folder().rglob("*.yaml")) if name.search(path.read_text("utf-8"))]
+    return f" It stands in {found[0].relative_to(conf_folder().parent)}." if len(found) == 1 else ""
+
+
+def _given(plain: Any, key: str) -> Any:
+    """What `plain` has at `key`, None for nothing."""
+    try:
+        value = OmegaConf.select(plain, key)
+    except OmegaConfBaseException:
+        return None
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def check_names(config: Config) -> None:
+    """Raise FairsweepError unless every name can be that of a folder, and a cell of a table that no spreadsheet takes for a formula."""
+    single = {"name": [config.name], "task.name": [config.task.name]}
+    for key, names in (single | {"cells": config.cells, "recipes": config.recipes}).items():
+        for name in names:
+            if not re.fullmatch(r"\w[\w .-]*", name):
+                raise FairsweepError(
+                    f"{key}={name!r}: a name begins with a letter or a digit, and has but those, blanks and _ . -. Give it another name."
+                )
+
+
+def to_config(composed: Any, choices: Mapping[str, str]) -> Config:
+    """The dataclasses of what Hydra composed from conf/, checked; `choices` are the names of the files, by group."""
+    _check_space(composed.get("space"))
     config = to_object(composed, Config)
     assert isinstance(config, Config)
+    check_names(config)
     for group, names in (("cell", config.cells), ("recipe", config.recipes)):
         for name in names:
             check_group(group, name)
-    return _typed(config, arm)
+        if len(set(names)) < len(names) or (group == "cell" and not names):
+            raise FairsweepError(f"{group}s={as_typed(names)}: expected each once, and one at least. Correct the study's file.")
+    if config.name != choices["study"]:
+        raise FairsweepError(
+            f"name={config.name}: expected {choices['study']}, as the study's file is called: it names the folders of data and runs, "
+            f"which two studies cannot share. Write `name: {choices['study']}` in conf/study/{choices['study']}.yaml."
+        )
+    return _typed(config, choices["cell"])
+
+
+def _check_space(space: Any) -> None:
+    """Raise FairsweepError unless `space`, as it is composed, has sections of hyperparameters, each with the parts of one."""
+    plain: Any = OmegaConf.to_container(space) if OmegaConf.is_config(space) else space
+    for section, keys in (plain or {}).items():
+        if not isinstance(keys, dict):
+            check_space_key(f"space.{section}", keys)
+        for key, parameter in keys.items():
+            check_space_key(f"space.{section}.{key}", parameter)
 
 
 def compose(overrides: Sequence[str]) -> Config:
@@ -454,9 +580,10 @@ def compose(overrides: Sequence[str]) -> Config:
     check_overrides(overrides, multirun=False)
     # Within a command Hydra is at work already, on the same conf/.
     working = GlobalHydra.instance().is_initialized()
-    with nullcontext() if working else hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    begin = nullcontext() if working else hydra.initialize_config_dir(str(conf_folder()), version_base="1.3")
+    with begin, checked():
         composed = hydra.compose("config", list(overrides), return_hydra_config=True)
-        return to_config(composed, composed.hydra.runtime.choices["cell"])
+        return to_config(composed, composed.hydra.runtime.choices)
 
 
 def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
@@ -476,12 +603,25 @@ def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
     return _typed(changed, config.cell.arm)
 
 
+@functools.cache
+def accelerator() -> bool:
+    """Whether JAX would train on a GPU of this machine: told by its device and JAX's plugin, as importing JAX takes a second."""
+    hidden = os.environ.get("JAX_PLATFORMS", "").startswith("cpu") or os.environ.get("CUDA_VISIBLE_DEVICES") == ""
+    plugins = any(importlib.util.find_spec(name) for name in ("jax_cuda13_plugin", "jax_cuda12_plugin"))
+    return not hidden and plugins and any(Path("/dev").glob("nvidia[0-9]*"))
+
+
 def _typed(config: Any, arm: str) -> Config:
     """`config` checked, with its arm; OmegaConf leaves dataclasses two dictionaries deep as dictionaries."""
     assert isinstance(config, Config)
     config.cell.arm = arm
     if config.train.backend == "auto":
         config.train.backend = "jax" if importlib.util.find_spec("jax") else "tensorflow"
+    if config.train.engine == "auto":
+        # Families pay where one small network leaves the device idle, not on a processor (docs/performance.md). Trials of separate
+        # studies follow one another, and who is trained with whom would depend on who was faster.
+        idle = config.train.backend == "jax" and config.search.design == "pool" and accelerator()
+        config.train.engine = "population" if idle else "single"
     for section in config.space.values():
         for key, parameter in section.items():
             if isinstance(parameter, dict):
@@ -496,7 +636,7 @@ def task_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
-def printed_numbers(config: Config, overrides: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+def printed_numbers(config: Config, overrides: Sequence[str]) -> Printed:
     """{recipe: {cell: {loss, METRIC}}} of the recipes that are in print on this study's task; `overrides` gave `config`."""
     recipes = {recipe: compose([*overrides, f"recipe={recipe}"]) for recipe in config.recipes}
     return {name: recipe.printed for name, recipe in recipes.items() if config.task.source in recipe.printed_on}
@@ -506,22 +646,30 @@ def replay_overrides(config: Config) -> list[str]:
     """This command's overrides that a run of its own needs: all but how many runs there are and where they are done."""
     spared = ("study=", "cell=", "search.", "cluster", "seed=", "task.archive=")
     given = [one for one in task_overrides() if not one.lstrip("+").startswith(spared)]
-    named = [f"train.backend={config.train.backend}" if one.lstrip("+") == "train.backend=auto" else one for one in given]
+    resolved = {f"train.{key}=auto": f"train.{key}={getattr(config.train, key)}" for key in ("backend", "engine")}
+    named = [resolved.get(one.lstrip("+"), one) for one in given]
     return [f"study={config.name}", f"cell={config.cell.arm}", *named]
 
 
-def hydra_arguments(name: str, arguments: Sequence[str], schema: type = Config) -> list[str]:
-    """The command line for Hydra: checked, free text quoted, the job named after the command."""
+def hydra_arguments(name: str, arguments: Sequence[str], schema: type = Config, folder: bool = True) -> list[str]:
+    """The command line for Hydra: checked, free text quoted, the job named after the command, without a folder where none is wanted."""
     from hydra._internal.utils import get_args_parser
 
-    quoted_arguments = [quoted(argument) for argument in arguments]
-    parsed = get_args_parser().parse_args(quoted_arguments)
-    if parsed.multirun and schema is not Config:
+    def refuse(message: str) -> typing.NoReturn:
+        shown = "study=smoke" if schema is Config else f"{leaves(schema)[0][0]}=VALUE"
+        raise FairsweepError(f"{message}. Flags are Hydra's own (--help lists them); a key is given as KEY=VALUE: {shown}.")
+
+    quoted_arguments = [quoted(argument, schema) for argument in arguments]
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parsed = parser.parse_args(quoted_arguments)
+    if parsed.multirun and (schema is not Config or not folder):
         raise FairsweepError(f"-m: {name} makes no multirun, it would write folders; call it once for each value.")
     check_overrides(parsed.overrides, parsed.multirun, schema)
     # Argparse takes one run of overrides.
     first = quoted_arguments.index(parsed.overrides[0]) if parsed.overrides else len(quoted_arguments)
-    named = [*quoted_arguments[:first], f"hydra.job.name={name}", *quoted_arguments[first:]]
+    own = [f"hydra.job.name={name}", *(NO_FOLDER if schema is Config and not folder else ())]
+    named = [*quoted_arguments[:first], *own, *quoted_arguments[first:]]
     return [argument for argument in named if argument != NO_RECIPE]
 
 
@@ -531,11 +679,11 @@ def hydra_source(schema: type, name: str, usage: str) -> tuple[str | None, str]:
         return str(conf_folder()), "config"
     from hydra.core.config_store import ConfigStore
 
-    # Hydra's own folder of each run, and the log in it, are switched off.
+    # Hydra's own folder of each run is switched off, and its logs: what a library reports would stand in the command's output.
     quiet = {"run": {"dir": "."}, "output_subdir": None}
     template = f"{usage}\n\nOverride anything in the config (KEY=VALUE):\n\n$CONFIG"
     node = {
-        "defaults": ["_self_", {"override hydra/job_logging": "none"}],
+        "defaults": ["_self_", *({f"override hydra/{log}_logging": "none"} for log in ("hydra", "job"))],
         "hydra": {**quiet, "help": {"template": template}},
         **{key: item.default for key, item in leaves(schema)},
     }
@@ -543,53 +691,75 @@ def hydra_source(schema: type, name: str, usage: str) -> tuple[str | None, str]:
     return None, name
 
 
-def command(function: Callable[[Any], Any] | None = None, *, schema: type = Config) -> Callable[..., Any]:
-    """Make `function(config)` a Hydra command of its module's name: one message for our own errors, exit status 1.
+def _print_the_rest() -> None:
+    """Where what is left to print has nowhere to go it is dropped: Python would complain once more as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    With `@command(schema=...)` the config is that flat dataclass, and the module's docstring is the help.
-    HYDRA_FULL_ERROR=1 brings the traceback back.
+
+def command(function: Callable[[Any], Any] | None = None, *, schema: type = Config, folder: bool = True) -> Callable[..., Any]:
+    """Make `function(config)` a Hydra command of its module's name: one message for what a user can mend, exit status 1.
+
+    With `@command(schema=...)` the config is that flat dataclass, and the module's docstring is the help. Hydra writes a `folder` for
+    each run of a study's command, unless that is False; without one there is no multirun. HYDRA_FULL_ERROR=1 brings the traceback
+    back.
     """
     if function is None:
-        return functools.partial(command, schema=schema)
+        return functools.partial(command, schema=schema, folder=folder)
     module = sys.modules[function.__module__]
     name = Path(module.__file__ or "").stem
 
     failed: list[FairsweepError] = []
+    begun: list[bool] = []
 
     def job(composed: Any) -> Any:
+        from hydra.core.global_hydra import GlobalHydra
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
+        begun.append(True)
         try:
             if schema is not Config:
+                # This one knows no conf/, from which the command may `compose`.
+                GlobalHydra.instance().clear()
                 return function(to_object(composed, schema))
-            return function(to_config(composed, HydraConfig.get().runtime.choices["cell"]))
-        except FairsweepError as error:
+            config = to_config(composed, HydraConfig.get().runtime.choices)
+            with closed(name, config.name):
+                return function(config)
+        except Exception as error:
+            fault = as_fault(error)
             # In a multirun Hydra does the other jobs first and says which one failed.
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
+            if fault is None or HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
-            failed.append(error)
+            failed.append(fault)
 
     def main() -> None:
         import hydra
-        from hydra.errors import HydraException
 
-        expected = (FairsweepError, HydraException, OmegaConfBaseException)
         traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
         # Without it Hydra prints a traceback of its own; with it the error reaches us.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         try:
-            sys.argv[1:] = hydra_arguments(name, sys.argv[1:], schema)
-            folder, config_name = hydra_source(schema, name, (module.__doc__ or "").strip())
-            hydra.main(version_base="1.3", config_path=folder, config_name=config_name)(job)()
+            sys.argv[1:] = hydra_arguments(name, sys.argv[1:], schema, folder)
+            path, config_name = hydra_source(schema, name, (module.__doc__ or "").strip())
+            with checked():
+                hydra.main(version_base="1.3", config_path=path, config_name=config_name)(job)()
             if failed:
                 raise failed[0]
+            sys.stdout.flush()
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             print("stopped; what had finished is kept. The same command, or dvc repro, does the rest.", file=sys.stderr)
             sys.exit(130)
-        except expected as error:
-            if traceback:
+        except Exception as error:
+            fault = as_fault(error)
+            if traceback or (fault is None and begun):
                 raise
-            sys.exit(f"error: {error}")
+            # Nothing of ours has run, so Hydra or OmegaConf met a file of conf/ that they did not expect.
+            met = f"a file of conf/ cannot be read ({type(error).__name__}: {error}). Correct it: HYDRA_FULL_ERROR=1 shows where."
+            _print_the_rest()
+            sys.exit(f"error: {masked(str(fault or met))}")
 
     return main

@@ -69,7 +69,10 @@ def check(options: Probe) -> Path:
         if key != "cells" and min(values) < 1:
             raise FairsweepError(f"{key}={list(values)}: each must be at least 1, such as {key}={example(key)}.")
     if max(options.lags) < FAR:
-        raise FairsweepError(f"lags={list(options.lags)}: the largest must be at least {FAR}, for a gradient's slope to be seen.")
+        raise FairsweepError(
+            f"lags={list(options.lags)}: the largest must be at least {FAR}, for a gradient's slope to be seen, such as "
+            f"lags={example('lags')}."
+        )
     out = Path(options.out).expanduser().resolve()
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= FILES):
         raise FairsweepError(f"out={options.out}: holds something else than a probe, and would be replaced. Give a new folder.")

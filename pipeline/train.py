@@ -10,9 +10,10 @@ from pipeline.errors import FairsweepError
 @command
 def main(config: Config) -> float:
     from pipeline.data.prepare import prepared
+    from pipeline.gates import flags, inputs
     from pipeline.models.build import build_model, check_model
     from pipeline.search.state import Job, Record, now
-    from pipeline.tracking import log_one
+    from pipeline.tracking import check_store, log_one
     from pipeline.training import backend
     from pipeline.training.fit import Epoch
     from pipeline.training.work import load_data, train
@@ -24,16 +25,22 @@ def main(config: Config) -> float:
             flush=True,
         )
 
+    check_store()
     folder = prepared(config)
     data = load_data(config, folder)
     check_model(config, data.form)
+    # One run by hand may be there to see a fault at work: it is told of, and never stopped.
+    flags.warn(config, "train", inputs.of_run(config, data))
     backend.use(config.train.backend)
     build_model(config, data.form).summary()
     started = now()
     run = train(config, on_epoch=show, folder=folder)
     log_one(config, data.digest, Record(Job("train", 0, config, task_overrides()), run, 1, "local", started))
     if run.best is None:
-        raise FairsweepError(f"{config.cell.arm} failed: {run.reason}")
+        raise FairsweepError(
+            f"{config.cell.arm} failed: {run.reason}. Expected finite scores: try a lower train.learning_rate, train.clipnorm=1, or "
+            "other settings."
+        )
     scored = f"validation {data.form.told(run.best.validation)} in epoch {run.best_epoch} of {len(run.epochs)}"
     print(f"{config.cell.arm}: {scored}, {run.seconds:.0f} s")
     return run.best.validation

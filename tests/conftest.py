@@ -13,12 +13,15 @@ from xdist.scheduler import LoadScopeScheduling
 
 from pipeline.data.generated import generate
 from pipeline.training.backend import THREADS
-from shown import EVIL, Shown, shown
+from shown import EVIL, EVIL_FORM, Shown, shown
 from study_copy import StudyCopy
 
 ROOT = Path(__file__).resolve().parents[1]
 # As in every process that trains: a test that imports Keras first would else leave this one with several.
 os.environ.update(THREADS)
+
+# Files whose long tests do not fit into CI's ninety minutes beside the others.
+NIGHT = {"test_docs.py", "test_packaging.py"}
 
 
 class Groups(LoadScopeScheduling):
@@ -39,8 +42,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
     return Groups(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first: the whole study, then trainings."""
+    for item in items:
+        if item.path.name in NIGHT and item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.night)
     items.sort(key=lambda item: (not reads_study(item.nodeid.split("::")[0]), "tests/training/" not in item.nodeid))
 
 
@@ -109,7 +116,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Shown:
 @pytest.fixture(scope="session")
 def evil_report(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     """The same where every name would act if it were taken for markup."""
-    made = shown(tmp_path_factory.mktemp("evil"), EVIL)
+    made = shown(tmp_path_factory.mktemp("evil"), EVIL, EVIL_FORM)
     made.metrics["study"] = "</title></style><script>alert(2)</script>"
     made.metrics["curve_notes"] = ["<b onclick=alert(3)>a note</b>"]
     return made

@@ -5,23 +5,25 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 class Machines:
-    """`dask scheduler` and `dask worker`, started in `folder`, which holds none of a study's files."""
+    """`dask scheduler` and `dask worker`, started in `folder`, which holds none of a study's files; `tls`: options of both."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: Sequence[str] = ()) -> None:
         folder.mkdir()
-        self.folder = folder
+        self.folder, self.tls = folder, tls
         self.env = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
             # As docs/cluster.md says.
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
             "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
+            "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
         }
         self.output = (folder / "log").open("w")
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -29,13 +31,13 @@ class Machines:
         self.address = self._address()
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "dask", *words]
+        command = [sys.executable, "-m", "dask", *words, *self.tls]
         return subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=self.output, stderr=self.output)
 
     def _address(self) -> str:
         until = time.monotonic() + 60
         while time.monotonic() < until:
-            if found := re.search(r"Scheduler at:\s+(tcp://\S+)", (self.folder / "log").read_text()):
+            if found := re.search(r"Scheduler at:\s+(t(?:cp|ls)://\S+)", (self.folder / "log").read_text()):
                 return found[1]
             time.sleep(0.1)
         raise AssertionError((self.folder / "log").read_text())

@@ -8,11 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.data.form import Form
 from pipeline.evaluate import evaluate
 from pipeline.reporting import html, plots, tables
 from pipeline.reporting.metrics import metrics
 from synthetic import Study
 
+# What else a study may name: what a row is and what rows share, the unit, and the classes.
+EVIL_FORM = Form(
+    example="<b>row</b> $x$", group="<i onclick=alert(4)>", classes=["=cmd|' /C calc'!A0", "<script>alert(5)</script>"]
+)
 EVIL = ("<img src=x onerror=alert(1)>", "<script>alert`1`", "$x$ & \"y\" 'z'")
 KEYS = ("train.learning_rate", "model.units")
 
@@ -31,11 +36,11 @@ class Shown:
         return html.report(self.metrics, self.results.study, self.figures)
 
 
-def shown(root: Path, cells: tuple[str, ...]) -> Shown:
+def shown(root: Path, cells: tuple[str, ...], form: Form | None = None) -> Shown:
     """A study of `cells` under `root`, evaluated and drawn."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        study = Study(root, cells=cells, failed=((cells[0], 1),)).write()
+        study = Study(root, cells=cells, failed=((cells[0], 1),), form=form or Form()).write()
         evaluate(study.config)
         results = tables.load(root / "results/tiny/scores")
     found = {**metrics(results), **extras(cells)}
@@ -45,8 +50,7 @@ def shown(root: Path, cells: tuple[str, ...]) -> Shown:
 def extras(cells: tuple[str, ...]) -> dict[str, Any]:
     """What a study of eight trials is too small for, or has no reason to show."""
     shares = {"evaluator": "fanova", "trials": 60, "shares": dict(zip(KEYS, (0.9, 0.1), strict=True)), "baseline": 0.3}
-    edge = {"key": KEYS[0], "value": 0.0011, "position": 0.02, "winner": True, "count": 5, "of": 10, "chance": 0.0016}
-    edge |= {"side": "low", "chance_any": 0.0098}
+    edge = {"key": KEYS[0], "value": 0.0011, "position": 0.02, "side": "low", "chance": 0.0016, "chance_any": 0.0098}
     return {
         "importance": {arm: {**shares, "named": [KEYS[0]], "note": None} for arm in cells},
         "edges": {arm: [{**edge, "warning": arm == cells[0], "remedy": "search lower too"}] for arm in cells},

@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class StudyCopy:
-    """conf/, pipeline/, dvc.yaml and the probe of this checkout under `root`, set to the study `study`."""
+    """conf/, pipeline/, dvc.yaml and the probe of this checkout under `root`, set to the study `study`, under DVC or not."""
 
-    def __init__(self, root: Path, study: str) -> None:
+    def __init__(self, root: Path, study: str, dvc: bool = True) -> None:
         self.root, self.study = root, study
         self.log = root.with_suffix(".opened")
         for folder in ("conf", "pipeline"):
@@ -22,7 +22,8 @@ class StudyCopy:
         stages = (ROOT / "dvc.yaml").read_text()
         assert stages.count("conf/study/imdb.yaml") == 1
         (root / "dvc.yaml").write_text(stages.replace("conf/study/imdb.yaml", f"conf/study/{study}.yaml"))
-        self.run("dvc", "init", "-q", "--no-scm")
+        if dvc:
+            self.run("dvc", "init", "-q", "--no-scm")
 
     @property
     def env(self) -> dict[str, str]:
@@ -60,6 +61,15 @@ class StudyCopy:
 
             return subprocess.Popen(words, cwd=self.root, env=self.env, start_new_session=True, preexec_fn=listen, **kept)
 
+    def take(self, other: "StudyCopy", *parts: str) -> "StudyCopy":
+        """Copy files and folders of another copy that has them."""
+        for part in parts:
+            if (other.root / part).is_dir():
+                shutil.copytree(other.root / part, self.root / part, dirs_exist_ok=True)
+            elif (other.root / part).exists():
+                shutil.copy(other.root / part, self.root / part)
+        return self
+
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace the one occurrence of `old` in a file of the copy."""
         text = (self.root / path).read_text()
@@ -69,6 +79,11 @@ class StudyCopy:
     def opened(self) -> set[tuple[str, str, str]]:
         """(stage, r or w, path below the copy) of each file that a stage opened."""
         return {(stage, mode, path) for stage, mode, path in (line.split("\t") for line in self.log.read_text().splitlines())}
+
+    def called(self) -> list[str]:
+        """`event, host, command` of each host beyond this machine that a command looked up or called."""
+        log = self.log.with_name(self.log.name + ".called")
+        return log.read_text().splitlines()
 
 
 def files(folder: Path, *spared: str) -> dict[str, bytes]:

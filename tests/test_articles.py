@@ -1,4 +1,4 @@
-"""What the articles train, a row each of the README's table of tasks: the network, its sizes, its loss, its command."""
+"""What the articles train, a row each of the table of tasks in docs/claims.md: the network, its sizes, its loss, its command."""
 
 import json
 import re
@@ -14,8 +14,8 @@ from pipeline.training import backend
 from pipeline.training.fit import compiled
 from study_copy import ROOT, StudyCopy
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-ROWS = README.split("<!-- tasks:begin -->\n")[1].split("\n<!-- tasks:end -->")[0].splitlines()[2:]
+CLAIMS = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
+ROWS = CLAIMS.split("<!-- tasks:begin -->\n")[1].split("\n<!-- tasks:end -->")[0].splitlines()[2:]
 COMMANDS = [command for row in ROWS for command in re.findall(r"`((?:python -m|make) [^`]*)`", row)]
 
 

@@ -1,6 +1,6 @@
 """dvc.yaml is the diagram: what a stage declares is what its code reads."""
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import pytest
 import yaml
@@ -17,7 +17,10 @@ UNUSED = {
     "baseline": ("conf/space/",),
 }
 # The door and the writing of files decide no number.
-PLUMBING = tuple(f"pipeline/{name}.py" for name in ("__init__", "config", "errors", "files", "limits", "tracking"))
+PLUMBING = tuple(
+    f"pipeline/{name}.py"
+    for name in ("__init__", "config", "documents", "errors", "faults", "files", "limits", "provenance", "seal", "tracking")
+)
 
 
 def below(path: str, declared: list[str]) -> bool:
@@ -28,6 +31,12 @@ def lock(copy: StudyCopy) -> dict:
     return yaml.safe_load((copy.root / "dvc.lock").read_text())["stages"]
 
 
+def opened_by_stages(copy: StudyCopy) -> set[tuple[str, str, str]]:
+    """What the stages opened; other tests run other commands in the same copy."""
+    stages = lock(copy)
+    return {one for one in copy.opened() if one[0] in stages}
+
+
 def test_every_stage_ran(smoke: StudyCopy) -> None:
     expected = {"download", "pad", "draw", "baseline", "evaluate", "report"}
     assert set(lock(smoke)) == expected | {f"{stage}@{cell}" for stage in ("tune", "replicate") for cell in ("rnn", "gru")}
@@ -35,7 +44,7 @@ def test_every_stage_ran(smoke: StudyCopy) -> None:
 
 def test_a_stage_reads_nothing_it_does_not_declare(smoke: StudyCopy) -> None:
     undeclared, stages = set(), lock(smoke)
-    for stage, mode, path in smoke.opened():
+    for stage, mode, path in opened_by_stages(smoke):
         entry = stages[stage]
         declared = [one["path"] for part in ("deps", "outs") for one in entry.get(part, [])] + list(entry.get("params", {}))
         if path.startswith("conf/"):
@@ -51,7 +60,7 @@ def test_a_stage_reads_nothing_it_does_not_declare(smoke: StudyCopy) -> None:
 
 def test_a_stage_imports_no_code_it_does_not_declare(smoke: StudyCopy) -> None:
     undeclared, stages = set(), lock(smoke)
-    for stage, _, path in smoke.opened():
+    for stage, _, path in opened_by_stages(smoke):
         declared = [one["path"] for one in stages[stage].get("deps", [])]
         spared = path in PLUMBING or PurePath(path).name == "__init__.py"
         if path.startswith("pipeline/") and path.endswith(".py") and not spared and not below(path, declared):
@@ -65,3 +74,17 @@ def test_a_study_names_itself_and_its_task_and_space_where_dvc_looks(study: str)
     assert document["name"] == study
     assert [list(entry) for entry in document["defaults"][:2]] == [["override /task"], ["override /space"]]
     assert all((ROOT / f"conf/cell/{cell}.yaml").is_file() for cell in document["cells"])
+
+
+def test_make_takes_away_what_a_killed_dvc_left_empty(tmp_path: Path) -> None:
+    copy = StudyCopy(tmp_path / "study", "smoke")
+    copy.repro("draw")
+    for name in (".dvc/tmp/rwlock", "dvc.lock"):
+        (copy.root / name).write_bytes(b"")
+        refused = copy.run("dvc", "repro", "draw", check=False)
+        assert refused.returncode, refused.stdout
+        copy.run("make", "-s", "-f", str(ROOT / "Makefile"), "--eval", "mend: ; @$(MEND)", "mend")
+        copy.repro("draw")
+        # What is whole stays.
+        copy.run("make", "-s", "-f", str(ROOT / "Makefile"), "--eval", "mend: ; @$(MEND)", "mend")
+        assert set(lock(copy)) == {"draw"}

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -178,3 +179,20 @@ def test_each_command_runs(line: str, project: StudyCopy) -> None:
         assert list(metrics["arms"]) == {"mgu": ["gru", "mgu"]}.get(study, ["rnn", "gru"])
         assert len(metrics["pairs"]) == 1
         assert (report / "report.html").is_file()
+        check_served(project.root / "build" / study, study, project.env)
+
+
+def check_served(copy: Path, study: str, env: dict[str, str]) -> None:
+    """A model of numbers is registered as Keras's own; one of texts, also of the page's cell, reads raw texts."""
+    loaders = {
+        re.findall(r"^    loader_module: (\S+)$", path.read_text(), re.MULTILINE)[0] for path in copy.glob("mlruns/**/MLmodel")
+    }
+    if study == "waves":
+        assert loaders == {"mlflow.keras"}
+        return
+    assert loaders == {"pipeline.serving.reader"}
+    run, labels = {"mgu": ("mgu", {"negative", "positive"}), "topics": ("gru", set(TOPICS))}[study]
+    command = [sys.executable, "-m", "pipeline.predict", f"study={study}", f"run={run}", "text=Wave, tide, harbour"]
+    done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split(",")[0] in labels

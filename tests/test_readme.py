@@ -1,16 +1,14 @@
-"""The README: its figures come from the committed tables, its commands exist."""
+"""The README and docs/claims.md: their figures come from the committed tables."""
 
 import csv
 import json
-import re
-import subprocess
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from pipeline.auditing import readme
 from pipeline.config import compose, printed_numbers
-from pipeline.reporting import claims, gate, html, join, page, sheets, tables
+from pipeline.reporting import cards, gate, html, join, page, tables
 from pipeline.reporting.curves import curves
 from pipeline.reporting.metrics import metrics as compute
 from pipeline.reporting.sheets import Table
@@ -18,12 +16,7 @@ from pipeline.training.protocol import PROTOCOL
 from study_copy import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line for block in re.findall(r"```\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
-
-
-def block(name: str) -> str:
-    """What stands between the markers `name`."""
-    return README.split(f"<!-- {name}:begin -->\n")[1].split(f"\n<!-- {name}:end -->")[0]
+CLAIMS = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +37,12 @@ def committed() -> dict:
     return json.loads((ROOT / "results/imdb/report/metrics.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["answer", "results", "recipe", "anecdote"])
-def test_each_block_is_that_of_the_committed_scores(name: str, metrics: dict, results: tables.Results) -> None:
-    assert block(name) == page.readme_blocks(metrics, results.study)[name]
+def test_each_block_is_that_of_the_committed_scores(metrics: dict, results: tables.Results) -> None:
+    made = readme.blocks("imdb", metrics, results.study, ROOT / "results")
+    assert list(made) == ["answer", "results", "recipe", "anecdote", "claims"]
+    assert [name for name in made if readme.block(README, name)] == ["answer", "results", "recipe", "anecdote"]
+    assert readme.block(CLAIMS, "claims")
+    assert readme.check(README, made) == readme.check(CLAIMS, made) == []
 
 
 def committed_metrics(study: str) -> dict:
@@ -54,11 +50,10 @@ def committed_metrics(study: str) -> dict:
 
 
 def test_the_printed_numbers_stand_beside_those_of_the_committed_study() -> None:
-    assert block("printed") == page.markdown_table(sheets.printed(committed_metrics("article")))
-
-
-def test_the_claims_are_answered_by_the_committed_studies() -> None:
-    assert block("claims") == page.markdown_table(claims.table(ROOT / "results"))
+    study = json.loads((ROOT / "results/article/scores/study.json").read_text())
+    made = readme.blocks("article", committed_metrics("article"), study, ROOT / "results")
+    assert readme.block(CLAIMS, "printed")
+    assert readme.check(CLAIMS, made) == []
 
 
 STUDIES = sorted(path.parents[1].name for path in (ROOT / "results").glob("*/scores/study.json"))
@@ -77,6 +72,15 @@ def test_every_committed_study_is_that_of_its_scores_and_of_conf(study: str, mon
     gate.check(
         own, join.describe(compose(overrides), own.study["data"], PROTOCOL, printed_numbers(compose(overrides), overrides))
     )
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_committed_cards_are_those_of_the_committed_scores(study: str) -> None:
+    own, committed = tables.load(ROOT / f"results/{study}/scores"), committed_metrics(study)
+    expected = {"README.md": cards.index(committed, own)}
+    expected |= {f"{arm}.md": card for arm, card in cards.cards(committed, own).items()}
+    folder = ROOT / f"results/{study}/report/cards"
+    assert {path.name: path.read_text("utf-8") for path in folder.iterdir()} == expected
 
 
 def test_the_committed_metrics_are_those_of_the_committed_scores(metrics: dict, committed: dict) -> None:
@@ -122,27 +126,3 @@ def test_the_error_rates_in_the_docs_are_those_of_their_table() -> None:
 def test_what_is_in_print_is_of_its_own_task_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert printed_numbers(compose(["study=smoke"]), ["study=smoke"]) == {}
-
-
-@pytest.mark.parametrize("line", [line for line in COMMANDS if "make" in line.split()])
-def test_each_make_line_is_a_target(line: str) -> None:
-    words = line.split()
-    planned = subprocess.run(["make", "-n", *words[words.index("make") + 1 :]], cwd=ROOT, capture_output=True, text=True)
-    assert planned.returncode == 0, planned.stderr
-
-
-@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("python -m")])
-def test_each_python_line_is_accepted_by_its_command(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.compare import Comparison
-    from pipeline.config import Config, hydra_arguments
-
-    monkeypatch.chdir(ROOT)
-    _, _, module, *arguments = line.split()
-    assert Path(ROOT, *module.split(".")).with_suffix(".py").is_file()
-    schema = Comparison if module == "pipeline.compare" else Config
-    assert hydra_arguments(module.split(".")[-1], arguments, schema)
-
-
-def test_each_link_leads_to_a_file() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target

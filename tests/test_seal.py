@@ -1,7 +1,13 @@
 """The sealed test set: nothing before `evaluate` depends on a test label, or opens one."""
 
+import ast
 import json
-from dataclasses import replace
+import mmap
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +19,9 @@ from pipeline.data import arrays, sources
 from pipeline.data.form import Sequences
 from pipeline.errors import FairsweepError
 from pipeline.evidence.scores import NO_LABEL, auc
+from pipeline.seal import closed
 from pipeline.search.stage import refuse_test_labels
-from study_copy import StudyCopy, files
+from study_copy import ROOT, StudyCopy, files
 
 # Wall times differ between equal runs; the archive and the sealed labels are what was inverted.
 SPARED = ("timings.csv", "test_labels.npy", "reviews.tar.gz")
@@ -107,3 +114,333 @@ def test_the_place_of_a_digit_tells_nothing(tmp_path: Path) -> None:
     assert auc(np.arange(len(sealed)), (sealed > 4).astype(np.uint8)) == pytest.approx(0.5, abs=0.1)
     # Neighbours are equal as often as chance has it.
     assert np.mean(sealed[1:] == sealed[:-1]) == pytest.approx(0.1, abs=0.05)
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A fault that tells training of the test: `old`, which stands once in the file `path`, becomes `new`."""
+
+    path: str
+    old: str
+    new: str
+
+
+def planted(copy: StudyCopy, leak: Leak) -> StudyCopy:
+    copy.edit(leak.path, leak.old, leak.new)
+    return copy
+
+
+PADDED = """
+import sys
+from pathlib import Path
+from pipeline.config import compose
+from pipeline.data import arrays, sources
+task = compose(["study=smoke"]).task
+for name, archive in zip(("plain", "inverted"), sys.argv[1:]):
+    arrays.write(sources.read(task, Path(archive)), task, Path(name, "arrays"), Path(name, "sealed"))
+"""
+LEAKS_OF_PAD = {
+    "validation is taken from the test": Leak(
+        "pipeline/data/sources.py",
+        'if review.part == part]) for part in ("train", "test"))',
+        'if review.part in parts]) for parts in (("train", "test"), ("test",)))',
+    ),
+    "labels are written beside the inputs": Leak(
+        "pipeline/data/arrays.py",
+        'np.save(sealed / "test_labels.npy", corpus.test.labels[test_order])',
+        'np.save(sealed / "test_labels.npy", corpus.test.labels[test_order])\n'
+        '    np.save(part / "test_order.npy", corpus.test.labels[test_order])',
+    ),
+    "rows are in the order of their labels": Leak(
+        "pipeline/data/arrays.py",
+        "sorted(range(len(keys)), key=keys.__getitem__))\n    return order, _numbered(reviews.movies, order)",
+        "sorted(range(len(keys)), key=lambda row: (reviews.labels[row], keys[row])))\n"
+        "    return order, _numbered(reviews.movies, order)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [None, *LEAKS_OF_PAD])
+def test_inverted_labels_find_what_pad_leaks(
+    name: str | None, generated_archive: Path, inverted_archive: Path, tmp_path: Path
+) -> None:
+    copy = StudyCopy(tmp_path / "study", "smoke", dvc=False)
+    if name:
+        planted(copy, LEAKS_OF_PAD[name])
+    copy.run("python", "-c", PADDED, str(generated_archive), str(inverted_archive))
+    plain, inverted = (files(copy.root / folder / "arrays") for folder in ("plain", "inverted"))
+    differing = [path for path in plain.keys() | inverted if plain.get(path) != inverted.get(path)]
+    assert (differing == []) == (name is None)
+
+
+CROWNED = f"""
+import os, sys
+sys.path.append({str(ROOT / "tests")!r})
+from pathlib import Path
+from synthetic import Study
+from pipeline.evaluate import evaluate
+from pipeline.reporting import tables
+from pipeline.reporting.metrics import metrics
+for name in ("plain", "mirrored"):
+    root = Path(name).absolute()
+    root.mkdir()
+    study = Study(root, mirrored=name == "mirrored").write()
+    os.chdir(root)
+    evaluate(study.config)
+    print(metrics(tables.load(root / "results/tiny/scores"))["champion"])
+    os.chdir("..")
+"""
+CHAMPION_BY_TEST = Leak(
+    "pipeline/reporting/metrics.py",
+    '"champion": champion(results.replicates, results.cells, results.guessed),',
+    '"champion": champion(\n'
+    '        results.scores[results.scores["kind"] == "tuned"].assign(\n'
+    '            validation=lambda table: table["test"], replicate=lambda table: table["trial"]),\n'
+    "        results.cells, results.guessed),",
+)
+
+
+@pytest.mark.parametrize("leak", [None, CHAMPION_BY_TEST], ids=["none", "champion by test"])
+def test_mirrored_labels_find_a_champion_picked_by_them(leak: Leak | None, tmp_path: Path) -> None:
+    copy = StudyCopy(tmp_path / "study", "smoke", dvc=False)
+    if leak:
+        planted(copy, leak)
+    plain, mirrored = copy.run("python", "-c", CROWNED).stdout.splitlines()
+    assert (plain == mirrored) == (leak is None)
+
+
+LABELS = 'np.load(next(Path("data").glob("*/sealed/test_labels.npy")))'
+AT_THE_DOOR = 'check_design(config)\n    pooled = config.search.design == "pool" or'
+DRAW = ("draw", "study=smoke")
+
+
+def at_the_door(statement: str) -> Leak:
+    """`draw` does something more before it draws."""
+    return Leak("pipeline/draw.py", AT_THE_DOOR, f"{statement}\n    {AT_THE_DOOR}")
+
+
+# What runs, and what it should not: each after the same has run without it, in the study that `smoke` is a copy of.
+LEAKS = {
+    "draw opens the labels": (DRAW, at_the_door('next(Path("data").glob("*/sealed/*")).read_bytes()')),
+    "draw opens the archive": (DRAW, at_the_door('next(Path("data").glob("*/archive/*")).open("rb")')),
+    "draw opens the scores": (DRAW, at_the_door('Path("results", config.name, "scores", "scores.csv").read_text()')),
+    "a process of baseline opens the labels": (
+        ("baseline", "study=smoke"),
+        Leak(
+            "pipeline/models/linear.py",
+            "def fit_all(",
+            f"def fit_all(*arguments):\n    from pathlib import Path\n    {LABELS}\n    return _fit_all(*arguments)\n\n\ndef _fit_all(",
+        ),
+    ),
+    "the champion is picked by test": (
+        ("replicate", "study=smoke", "cell=rnn"),
+        Leak(
+            "pipeline/search/tables.py",
+            "scored = [(-r.run.best.validation,",
+            f"scored = [(-np.mean((r.run.test_logits > 0) == {LABELS}),",
+        ),
+    ),
+    "a run stops early on test": (
+        ("train", "study=smoke", "cell=rnn"),
+        Leak(
+            "pipeline/training/fit.py",
+            "if take(run, config, data, epoch, logits):",
+            f"if take(run, config, data, epoch, rate(form.metric, predict(net, data.test_inputs, form, buckets), {LABELS}).examples):",
+        ),
+    ),
+}
+LEAKS_OF_WORKERS = {
+    "a worker stops early on test": (("tune", "study=smoke", "cell=rnn"), LEAKS["a run stops early on test"][1]),
+    "tune picks the best by test": (("tune", "study=smoke", "cell=rnn"), LEAKS["the champion is picked by test"][1]),
+}
+
+
+@pytest.fixture
+def finished(smoke: StudyCopy, tmp_path: Path) -> StudyCopy:
+    """What `smoke` has when it is done, in a copy that may be changed: its data, runs and scores."""
+    copy = StudyCopy(tmp_path / "study", "smoke", dvc=False)
+    for folder in ("data", "runs", "results/smoke", ".fairsweep"):
+        shutil.copytree(smoke.root / folder, copy.root / folder)
+    return copy
+
+
+def refused(copy: StudyCopy, command: tuple[str, ...], leak: Leak) -> None:
+    """`command` ends in one line about the seal, and writes nothing."""
+    before = files(copy.root / "runs")
+    done = planted(copy, leak).run("python", "-m", f"pipeline.{command[0]}", *command[1:], check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert re.fullmatch(r"error: (data/smoke/|results/smoke/)\S+ tells test labels, and something here opens it: .*", told)
+    assert "Traceback" not in done.stderr
+    after = files(copy.root / "runs")
+    assert [path for path in before if after.get(path) != before[path] and not path.startswith("hydra/")] == []
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_stage_that_opens_what_tells_labels_is_stopped(name: str, finished: StudyCopy) -> None:
+    refused(finished, *LEAKS[name])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", LEAKS_OF_WORKERS)
+def test_a_worker_that_opens_what_tells_labels_is_stopped(name: str, finished: StudyCopy) -> None:
+    refused(finished, *LEAKS_OF_WORKERS[name])
+
+
+@pytest.fixture
+def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sealed file of the study `tiny`, in the current folder's data/."""
+    path = tmp_path / "data/tiny/sealed/test_labels.npy"
+    path.parent.mkdir(parents=True)
+    np.save(path, np.arange(8))
+    (tmp_path / "plain.npy").write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+def by_link(make: Callable[[Path, str], None]) -> Callable[[Path], object]:
+    def opened(path: Path) -> bytes:
+        make(path, "link")
+        return Path("link").read_bytes()
+
+    return opened
+
+
+def mapped(path: Path) -> object:
+    descriptor = int(Path("descriptor").read_text())
+    return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+
+
+WAYS: dict[str, Callable[[Path], object]] = {
+    "open": open,
+    "os.open": lambda path: os.open(path, os.O_RDONLY),
+    "os.open from its folder": lambda path: os.open(path.parent, os.O_RDONLY),
+    "to write": lambda path: path.open("r+b"),
+    "np.load": np.load,
+    "np.fromfile": lambda path: np.fromfile(path, np.uint8),
+    "np.memmap": lambda path: np.load(path, mmap_mode="r"),
+    "pandas": pd.read_csv,
+    "a symbolic link": by_link(os.symlink),
+    "a hard link": by_link(os.link),
+    "another name": by_link(os.rename),
+    "a descriptor of an earlier time": mapped,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_way_to_the_sealed_file_is_open(way: str, sealed: Path) -> None:
+    with sealed.open("rb") as early:
+        Path("descriptor").write_text(str(early.fileno()))
+        with (
+            closed("tune", "tiny"),
+            pytest.raises(FairsweepError, match=r"(test_labels\.npy|sealed) tells test labels"),
+        ):
+            WAYS[way](sealed)
+
+
+def test_the_seal_opens_for_evaluate_and_after_the_command(sealed: Path) -> None:
+    with closed("evaluate", "tiny"):
+        np.load(sealed)
+    with closed("tune", "other"):
+        np.load(sealed)
+    with closed("tune", "tiny"):
+        assert len(np.load("plain.npy")) == 8
+        mmap.mmap(-1, 4096).close()
+        with closed("train", "tiny"), pytest.raises(FairsweepError):
+            np.load(sealed)
+        with pytest.raises(FairsweepError):
+            np.load(sealed)
+    np.load(sealed)
+
+
+@pytest.mark.parametrize("cache", [".dvc/cache", "../everyones"])
+def test_the_copy_in_dvcs_cache_is_shut_and_what_links_there_is_not(sealed: Path, cache: str) -> None:
+    kept = Path(cache) / "files/md5/ab/cdef"
+    kept.parent.mkdir(parents=True)
+    shutil.copy(sealed, kept)
+    Path("sub").mkdir()
+    Path("linked.npy").symlink_to(kept)
+    with closed("tune", "tiny"):
+        for name in (kept, kept.absolute(), Path("sub/..") / kept):
+            with pytest.raises(FairsweepError, match=r"files/md5/.* tells test labels"):
+                np.load(name)
+        np.load("linked.npy")
+    with closed("evaluate", "tiny"):
+        np.load(kept)
+    np.load(kept)
+
+
+STRACE = shutil.which("strace")
+
+
+def opened_by_the_system(copy: StudyCopy, *words: str) -> set[str]:
+    """Files below the copy that a command or any process it starts opened, in whatever way, links followed."""
+    log = copy.root.with_suffix(".strace")
+    copy.run(str(STRACE), "-f", "-y", "--seccomp-bpf", "-e", "trace=open,openat,openat2", "-o", str(log), *words)
+    # A folder is opened to list its names, which tell nothing.
+    paths = map(Path, re.findall(r"= \d+<(.*?)>", log.read_text(errors="replace")))
+    return {str(path.relative_to(copy.root)) for path in paths if path.is_relative_to(copy.root) and not path.is_dir()}
+
+
+def telling(paths: set[str]) -> set[str]:
+    """Those that tell test labels."""
+    return {path for path in paths if re.match(r"data/smoke/(sealed|archive)|results/smoke|\.fairsweep/data/.*/sealed", path)}
+
+
+@pytest.mark.skipif(not STRACE, reason="no strace on the PATH: `apt-get install strace`")
+def test_the_system_sees_what_python_does_not(finished: StudyCopy) -> None:
+    seen = opened_by_the_system(finished, "python", "-m", "pipeline.baseline", "study=smoke")
+    assert "data/smoke/arrays/train_tokens.npy" in seen
+    assert telling(seen) == set()
+    native = "import ctypes, subprocess; path = b'data/smoke/sealed/test_labels.npy'; ctypes.CDLL(None).open(path, 0)"
+    planted(finished, at_the_door(f"{native}; subprocess.run(['cat', 'data/smoke/archive/reviews.tar.gz'], stdout=-3)"))
+    seen = opened_by_the_system(finished, "python", "-m", "pipeline.draw", "study=smoke")
+    assert telling(seen) == {"data/smoke/sealed/test_labels.npy", "data/smoke/archive/reviews.tar.gz"}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not STRACE, reason="no strace on the PATH: `apt-get install strace`")
+@pytest.mark.parametrize("stage", ["tune", "replicate"])
+def test_no_process_of_a_training_opens_what_tells_labels(stage: str, finished: StudyCopy) -> None:
+    shutil.rmtree(finished.root / ".fairsweep/state")
+    seen = opened_by_the_system(finished, "python", "-m", f"pipeline.{stage}", "study=smoke", "cell=rnn")
+    assert "data/smoke/arrays/train_tokens.npy" in seen
+    assert telling(seen) == set()
+
+
+BEFORE = [
+    ROOT / f"pipeline/{name}.py" for name in ("download", "pad", "draw", "tune", "replicate", "baseline", "train", "tracking")
+]
+BEFORE += [path for name in ("data", "models", "training", "search") for path in sorted((ROOT / "pipeline" / name).glob("*.py"))]
+# Readers of TensorFlow's, Keras's and pandas's own, and ways to another program.
+UNSEEN = {"io", "data", "image", "audio", "strings", "get_file", "text_dataset_from_directory", "read_parquet", "read_feather"}
+UNSEEN_OF_OS = {"system", "popen", "posix_spawn", "posix_spawnp", "spawnl", "spawnv", "execv", "execvp", "fork", "forkpty"}
+
+
+def unseen(path: Path) -> list[str]:
+    """`tf.io`, `os.system` and the like, which no import tells."""
+    named = [
+        (one.value.id, one.attr)
+        for one in ast.walk(ast.parse(path.read_text()))
+        if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name)
+    ]
+    bad = {"tf": UNSEEN, "tensorflow": UNSEEN, "keras": UNSEEN, "pd": UNSEEN, "os": UNSEEN_OF_OS}
+    return [f"{path.name}: {module}.{name}" for module, name in named if name in bad.get(module, ())]
+
+
+def test_nothing_before_evaluate_calls_what_opens_files_unseen(tmp_path: Path) -> None:
+    assert [fault for path in BEFORE for fault in unseen(path)] == []
+    (tmp_path / "leak.py").write_text("import os\nos.system('cat data/smoke/sealed/*')\ntf.io.read_file(path)\n")
+    assert unseen(tmp_path / "leak.py") == ["leak.py: os.system", "leak.py: tf.io"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("module", ["subprocess", "pyarrow"])
+def test_the_rule_on_imports_finds_a_way_around(module: str, tmp_path: Path) -> None:
+    copy = StudyCopy(tmp_path / "study", "smoke", dvc=False)
+    shutil.copy(ROOT / "pyproject.toml", copy.root)
+    assert copy.run("lint-imports").stdout.count("BROKEN") == 0
+    planted(copy, at_the_door(f"import {module}"))
+    done = copy.run("lint-imports", check=False)
+    assert done.returncode == 1
+    assert f"pipeline.draw is not allowed to import {module}" in done.stdout

@@ -51,12 +51,12 @@ def postgres(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """The URL of a server with an empty store."""
+def mlflow_server(folder: Path, log_file: Path) -> Iterator[str]:
+    """The URL of a server of the store in `folder`, an empty one where there is none."""
     address = f"http://127.0.0.1:{(port := free_port())}"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with (folder / "log").open("w") as log:
+    with log_file.open("w") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
         try:
             until = time.monotonic() + 120
@@ -65,7 +65,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
                     urllib.request.urlopen(f"{address}/health", timeout=1)
                     break
                 except OSError:
-                    assert time.monotonic() < until, (folder / "log").read_text()
+                    assert time.monotonic() < until, log_file.read_text()
                     time.sleep(0.2)
             yield address
         finally:
@@ -81,7 +81,7 @@ def test_studies_on_servers_give_the_tables_of_files(
     copy = StudyCopy(tmp_path / "study", "smoke")
     for part in ("data", "runs/smoke/draw"):
         shutil.copytree(smoke.root / part, copy.root / part)
-    with postgres(tmp_path_factory.mktemp("postgres")) as url, mlflow_server(tmp_path / "mlflow") as address:
+    with postgres(tmp_path_factory.mktemp("postgres")) as url, mlflow_server(tmp_path / "mlflow", tmp_path / "log") as address:
         servers = {"OPTUNA_STORAGE": url, "MLFLOW_TRACKING_URI": address}
         monkeypatch.setattr(StudyCopy, "env", property(lambda copy, plain=StudyCopy.env.fget: {**plain(copy), **servers}))
         # The second command finds all of it done.

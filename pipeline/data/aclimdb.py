@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import re
 import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,15 @@ _URLS = re.compile(r"aclImdb/(train|test)/urls_(pos|neg)\.txt")
 _MOVIE = re.compile(r"/title/(tt\d+)")
 # The longest real review has 14 kB and the longest list 1 MB: what is larger is not this data.
 _LARGEST_REVIEW, _LARGEST_URLS = 1_000_000, 10_000_000
+_REMEDY = "Get another copy of the archive."
+# Nor is what unpacks to more: the real reviews to 0.2 GB, of 100,016 members, the official archive with its word counts to some more.
+_LARGEST_ARCHIVE, _MOST_MEMBERS = 1_000_000_000, 1_000_000
+# Headers that say more of the member behind them, such as a name too long to be one of these, and files with holes: nothing to be
+# read here, though tarfile would, whole and however large.
+_PASSED_OVER = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.GNUTYPE_SPARSE),
+)
 
 
 @dataclass(frozen=True)
@@ -49,38 +57,86 @@ class _Digest:
         return hashlib.sha256("".join(sorted(self.lines)).encode()).hexdigest()
 
 
+class _Refused(FairsweepError):
+    """What is wrong with the archive, to be told with its name."""
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header, of which nothing is followed: a type that tarfile does not know is skipped by its size."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> "_Header":
+        try:
+            return super().fromtarfile(tar)
+        # Tarfile takes a header that is cut or damaged, and a missing end, for the end of the archive.
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError, tarfile.EmptyHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from error
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _PASSED_OVER:
+            self.type = b"?"
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
+class _Stream:
+    """What `archive` unpacks to, up to a limit."""
+
+    def __init__(self, archive: gzip.GzipFile) -> None:
+        self.archive, self.left = archive, _LARGEST_ARCHIVE
+
+    def read(self, size: int) -> bytes:
+        content = self.archive.read(size)
+        self.left -= len(content)
+        if self.left < 0:
+            raise _Refused(f"it unpacks to more than {_LARGEST_ARCHIVE:,} bytes")
+        return content
+
+
 def members(archive: Path, origin: str) -> Iterator[tuple[str, bytes]]:
     """Name and content of every labelled review and list of movies, in the archive's order.
 
-    Only regular files of the expected names are read, so links, absolute paths and devices are passed over. Errors name the
-    archive by its `origin`: a download is checked under a temporary name that would tell nobody anything.
+    Only regular files of the expected names are read, so links, absolute paths and devices are passed over, and nothing is ever
+    written. Errors name the archive by its `origin`: a download is checked under a temporary name that would tell nobody anything.
 
     Raises:
-        FairsweepError: not a tar.gz, cut short, a member too large, or a name twice.
+        FairsweepError: not a tar.gz, cut short, larger than such an archive is, a member too large, or a name twice.
     """
     seen: set[str] = set()
     last = None
     try:
         # Tarfile's own reading of gzip takes a cut between two files for the end; the gzip module does not.
-        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-            for member in tar:
-                last = member.name
-                if not member.isreg() or not _wanted(member):
-                    continue
-                if member.name in seen:
-                    raise FairsweepError(f"{origin} holds {member.name} twice.")
-                # A regular member always has a file.
-                content = tar.extractfile(member).read()  # type: ignore[union-attr]
-                seen.add(member.name)
-                yield member.name, content
+        with gzip.open(archive) as packed:
+            stream = _Stream(packed)  # type: ignore[arg-type]
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as tar:  # type: ignore[call-overload]
+                for number, member in enumerate(tar):
+                    # It keeps each one that it has read.
+                    tar.members.clear()
+                    if number >= _MOST_MEMBERS:
+                        raise _Refused(f"it has more than {_MOST_MEMBERS:,} members")
+                    last = member.name
+                    if member.size > stream.left:
+                        raise _Refused(f"it unpacks to more than {_LARGEST_ARCHIVE:,} bytes")
+                    if not member.isreg() or not _wanted(member):
+                        continue
+                    if member.name in seen:
+                        raise _Refused(f"it holds {member.name} twice")
+                    # A regular member always has a file.
+                    content = tar.extractfile(member).read()  # type: ignore[union-attr]
+                    seen.add(member.name)
+                    yield member.name, content
             # To the last byte, which is where gzip's own checksum is compared.
             while stream.read(1 << 20):
                 pass
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        where = f"in or after {last}" if last else "before its first file"
+    except _Refused as error:
+        raise FairsweepError(
+            f"{origin} is refused: {error}. Expected a tar.gz in the folder layout of the Large Movie Review Dataset. {_REMEDY}"
+        ) from error
+    # Tarfile answers a damaged header with nearly any exception.
+    except Exception as error:
+        where = f"in or after {last if last.isprintable() else repr(last)}" if last else "before its first file"
         raise FairsweepError(
             f"{origin} is cut or damaged {where}: {error}. The file has {archive.stat().st_size:,} bytes, and "
-            f"{len(seen):,} of the expected {OFFICIAL_FILES:,} files were read from it."
+            f"{len(seen):,} of the expected {OFFICIAL_FILES:,} files were read from it. {_REMEDY}"
         ) from error
 
 
@@ -113,7 +169,10 @@ def reviews(archive: Path) -> list[Review]:
     for part in ("train", "test"):
         for side in ("pos", "neg"):
             if not any(entry[:2] == (part, side) for entry in found):
-                raise FairsweepError(f"{archive} has no file aclImdb/{part}/{side}/ID_RATING.txt: is it the right archive?")
+                raise FairsweepError(
+                    f"{archive} has no file aclImdb/{part}/{side}/ID_RATING.txt: is it the right archive? Give that of the Large Movie "
+                    "Review Dataset (task.archive)."
+                )
     found.sort(key=lambda entry: (entry[0], entry[2], entry[1]))
     return [
         Review(part, int(side == "pos"), number, text, _lookup(archive, movies, part, side, number))
@@ -130,7 +189,7 @@ def _wanted(member: tarfile.TarInfo) -> bool:
     else:
         return False
     if member.size > limit:
-        raise FairsweepError(f"{member.name} has {member.size:,} bytes, more than the {limit:,} that such a file may have.")
+        raise _Refused(f"{member.name} has {member.size:,} bytes, more than the {limit:,} that such a file may have")
     return True
 
 
@@ -138,13 +197,13 @@ def _text(archive: Path, name: str, content: bytes) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise FairsweepError(f"{name} in {archive} is not UTF-8: {error}") from error
+        raise FairsweepError(f"{name} in {archive} is not UTF-8: {error}. {_REMEDY}") from error
 
 
 def _movie(archive: Path, name: str, line: str) -> str:
     match = _MOVIE.search(line)
     if not match:
-        raise FairsweepError(f"{name} in {archive} has the line {line!r}, which names no movie (/title/tt...).")
+        raise FairsweepError(f"{name} in {archive} has the line {line[:100]!r}, which names no movie (/title/tt...). {_REMEDY}")
     return match[1]
 
 
@@ -152,6 +211,6 @@ def _lookup(archive: Path, movies: dict[tuple[str, str], list[str]], part: str, 
     listed = movies.get((part, side), [])
     if number >= len(listed):
         raise FairsweepError(
-            f"aclImdb/{part}/urls_{side}.txt in {archive} has {len(listed):,} lines, so review {number} has no movie there."
+            f"aclImdb/{part}/urls_{side}.txt in {archive} has {len(listed):,} lines, so review {number} has no movie there. {_REMEDY}"
         )
     return listed[number]

@@ -22,7 +22,7 @@ from pipeline.data.sources import Corpus, Reviews
 from pipeline.data.splits import ordered_rows, validation_rows
 from pipeline.data.text import PADDING, RANK_OFFSET, build_vocabulary, encode, pad_tokens
 from pipeline.errors import FairsweepError
-from pipeline.files import replace_folder
+from pipeline.files import reading, replace_folder
 
 # What arrays must have in common with the task they are loaded for. Texts can be cut to any length later.
 _AGREED = {"texts": ("name", "vocabulary"), "numbers": ("name", "length", "features", "horizon", "relative")}
@@ -96,7 +96,7 @@ def load(folder: Path, task: Task, split_seed: int) -> Data:
         FairsweepError: no such folder, or one that was made for another task.
     """
     meta = checked_meta(folder, task)
-    labels = np.load(folder / "train_labels.npy")
+    labels = _kept(folder, "train_labels")
     train, validation = split(folder, task, split_seed)
     inputs, test = (_inputs(folder, part, meta, task) for part in ("train", "test"))
     return Data(
@@ -117,7 +117,7 @@ def split(folder: Path, task: Task, split_seed: int) -> tuple[NDArray[np.bool_],
     The fraction is drawn from the split's seed, so that a smaller one is a part of a larger one.
     """
     form = Form(**checked_meta(folder, task)["form"])
-    labels, movies = np.load(folder / "train_labels.npy"), np.load(folder / "train_movies.npy")
+    labels, movies = _kept(folder, "train_labels"), _kept(folder, "train_movies")
     if form.ordered:
         train, validation = ordered_rows(len(labels), task.length + task.horizon, split_seed)
     else:
@@ -127,7 +127,9 @@ def split(folder: Path, task: Task, split_seed: int) -> tuple[NDArray[np.bool_],
     rows = np.flatnonzero(train)
     kept = np.random.default_rng([split_seed, 1]).permutation(rows)[: round(task.train_fraction * len(rows))]
     if not len(kept):
-        raise FairsweepError(f"task.train_fraction={task.train_fraction}: leaves no row of {len(rows):,} to train on.")
+        raise FairsweepError(
+            f"task.train_fraction={task.train_fraction}: leaves no row of {len(rows):,} to train on. Raise it: 1.0 keeps them all."
+        )
     chosen = np.zeros(len(train), bool)
     chosen[kept] = True
     return chosen, validation
@@ -136,24 +138,39 @@ def split(folder: Path, task: Task, split_seed: int) -> tuple[NDArray[np.bool_],
 def _inputs(folder: Path, part: str, meta: dict[str, Any], task: Task) -> NDArray[Any]:
     """The inputs of `train` or `test`, texts as long as `task` wants them."""
     if meta["form"]["features"] is not None:
-        return np.load(folder / f"{part}_inputs.npy")
+        return _kept(folder, f"{part}_inputs")
     if (meta["length"], meta["padding"]) == (task.length, task.padding):
-        return np.load(folder / f"{part}_tokens.npy")
-    ids = Ids(np.load(folder / f"{part}_ids.npy"), np.load(folder / f"{part}_offsets.npy"))
-    return _tokens(ids, task)
+        return _kept(folder, f"{part}_tokens")
+    return _tokens(_whole(folder, part), task)
+
+
+def _whole(folder: Path, part: str) -> Ids:
+    return Ids(_kept(folder, f"{part}_ids"), _kept(folder, f"{part}_offsets"))
+
+
+def _kept(folder: Path, name: str) -> NDArray[Any]:
+    """The array `name` of a folder that `write` has filled."""
+    with reading(folder / f"{name}.npy", _again(folder)) as path:
+        kept: NDArray[Any] = np.load(path)
+        return kept
+
+
+def _again(folder: Path) -> str:
+    """How to have the arrays in `folder` made again."""
+    if ".fairsweep" in folder.parts:
+        return f"Remove {folder.parent}, and it is made again."
+    return f"Make it again: `dvc repro pad`, or `python -m pipeline.pad study={folder.parent.name}` with the same overrides."
 
 
 def load_whole(folder: Path) -> tuple[Ids, Ids]:
     """All official training reviews and the test reviews, uncut, the start token first, in the folder's order."""
-    train, test = (
-        Ids(np.load(folder / f"{part}_ids.npy"), np.load(folder / f"{part}_offsets.npy")) for part in ("train", "test")
-    )
-    return train, test
+    return _whole(folder, "train"), _whole(folder, "test")
 
 
 def load_vocabulary(folder: Path) -> dict[str, int]:
     """Word to rank, from 1, for `encode`; empty when the source came encoded and its words are not known."""
-    words = json.loads((folder / "vocabulary.json").read_text("utf-8"))
+    with reading(folder / "vocabulary.json", _again(folder)) as path:
+        words = json.loads(path.read_text("utf-8"))
     return {word: rank for rank, word in enumerate(words, 1)}
 
 
@@ -266,11 +283,11 @@ def checked_meta(folder: Path, task: Task) -> dict[str, Any]:
             f"There is no {path}. First run `python -m pipeline.download study={study}`, then "
             f"`python -m pipeline.pad study={study}`."
         )
-    meta: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    for key in _AGREED["texts" if meta["form"]["features"] is None else "numbers"]:
-        if meta[key] != getattr(task, key):
-            raise FairsweepError(
-                f"{folder} was made with task.{key}={meta[key]}, and this run has task.{key}={getattr(task, key)}. "
-                f"Make it again: `dvc repro pad`, or `python -m pipeline.pad study={study}` with the same overrides."
-            )
+    with reading(path, _again(folder)):
+        meta: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        for key in _AGREED["texts" if meta["form"]["features"] is None else "numbers"]:
+            if meta[key] != getattr(task, key):
+                raise FairsweepError(
+                    f"{folder} was made with task.{key}={meta[key]}, and this run has task.{key}={getattr(task, key)}. {_again(folder)}"
+                )
     return meta

@@ -24,7 +24,7 @@ from pipeline.data.form import PAD, Examples, Form, Sequences
 from pipeline.data.splits import validation_rows
 from pipeline.errors import FairsweepError
 from pipeline.evidence.scores import NO_LABEL
-from pipeline.files import replace_file
+from pipeline.files import reading, replace_file
 
 _VOICES = 4
 _STEP = 0.5  # quarter notes
@@ -88,7 +88,7 @@ def read(path: Path, task: Task) -> Sequences:
         <uint8>[rows, task.length, pitches], what sounds at t. Longer chorales are cut; after shorter ones inputs are PAD, labels
         NO_LABEL.
     """
-    with np.load(path) as arrays:
+    with reading(path, "Get it again: dvc repro download."), np.load(path) as arrays:
         rolls = _rolls(arrays["pitches"], arrays["steps"], arrays["chorales"], task.length)
         tunes = arrays["tunes"]
     test = validation_rows(np.zeros(len(tunes), np.uint8), tunes, _TEST_SEED)

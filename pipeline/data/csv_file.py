@@ -41,6 +41,12 @@ _TEST_FRACTION = 0.2
 # Below, a fifth of a fifth has no row, or hardly any.
 _FEWEST_ROWS, _FEWEST_OF_A_CLASS = 50, 5
 _MOST_CLASSES = 255
+# A file is read whole, and takes memory several times its size: most of all where its cells are short.
+_LARGEST, _MOST_CELLS = 500_000_000, 20_000_000
+# Those of a spreadsheet.
+_MOST_COLUMNS = 16_384
+# Of a name or a label in a message, and how many names one lists.
+_SHOWN, _LISTED = 60, 20
 
 
 @dataclass(frozen=True)
@@ -91,19 +97,21 @@ def table(path: Path) -> "DataFrame":
     """The rows of a CSV file, every cell a string, empty ones too; blank lines are no rows.
 
     Raises:
-        FairsweepError: not UTF-8, a NUL byte, no header or no row, a column named twice, a quote left open, a row of another
-            length than the header; it names the file and the line.
+        FairsweepError: too large; not UTF-8, a NUL byte, no header or no row, a column named twice, a quote left open, a row of
+            another length than the header; it names the file and the line.
     """
     import pandas as pd
 
-    lines = _records(_text(path), path)
+    lines = _records(_checked(path), path)
     if len(lines) < 2:
         raise FairsweepError(
-            f"{path} has {'no row below its header' if lines else 'nothing in it'}: expected a line of names, then rows."
+            f"{path} has {'no row below its header' if lines else 'nothing in it'}: expected a line of names, then rows. Give another file."
         )
     header = lines[0][1]
     if twice := [name for name, count in Counter(header).items() if name and count > 1]:
-        raise FairsweepError(f"{path}, line {lines[0][0]}: two columns are named {twice[0]!r}. Give each a name of its own.")
+        raise FairsweepError(
+            f"{path}, line {lines[0][0]}: two columns are named {_shown(twice[0])}. Give each a name of its own."
+        )
     for line, row in lines:
         if len(row) != len(header):
             raise FairsweepError(
@@ -193,6 +201,13 @@ def _check_keys(columns: Columns) -> None:
     if count > 1:
         keys = [f"data.{key}" for key, value in given.items() if value == name and key not in _NAMES]
         raise FairsweepError(f"{' and '.join(keys)} both name the column {name!r}. Give each a column of its own.")
+    for key in ("group", "value"):
+        # The report speaks of a group and of a unit by these names.
+        if not given.get(key, "").isprintable():
+            raise FairsweepError(
+                f"data.{key}={given[key]!r}: holds a character that cannot be printed, such as a mark that turns text around. "
+                "Give the column another name."
+            )
 
 
 def _check_columns(frame: "DataFrame", columns: Columns, path: Path) -> None:
@@ -201,25 +216,33 @@ def _check_columns(frame: "DataFrame", columns: Columns, path: Path) -> None:
         if not name or name in frame.columns:
             continue
         near = difflib.get_close_matches(name, frame.columns, n=1, cutoff=0.4)
-        hint = f"; the nearest is {near[0]!r}" if near else ""
-        there = ", ".join(map(repr, frame.columns))
+        hint = f"; the nearest is {_shown(near[0])}" if near else ""
+        there = ", ".join(map(_shown, frame.columns[:_LISTED]))
+        if len(frame.columns) > _LISTED:
+            there += f" and {len(frame.columns) - _LISTED:,} more"
         commas = " (fields are parted by commas)" if len(frame.columns) == 1 else ""
         raise FairsweepError(f"data.{key}={name}: {path} has no such column{hint}. There are: {there}{commas}.")
 
 
-def _text(path: Path) -> str:
+def _checked(path: Path) -> bytes:
+    """What the file holds, without its mark: UTF-8 of a size that can be read."""
+    size = path.stat().st_size
+    if size > _LARGEST:
+        raise FairsweepError(
+            f"{path} has {size:,} bytes, and at most {_LARGEST:,} are read, as all of it lies in memory. Take fewer rows, or leave out "
+            "columns that are not needed."
+        )
     content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
-        text = content.decode("utf-8")
+        content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = _line(content[: error.start].decode("utf-8"))
         raise FairsweepError(f"{path}, line {line}: not UTF-8 ({error.reason}). Save the file as CSV in UTF-8.") from error
-    before, nul, _ = text.partition("\0")
-    if nul:
-        raise FairsweepError(
-            f"{path}, line {_line(before)}: a NUL byte, which no text has. Is it a CSV file, whole and in UTF-8?"
-        )
-    return text
+    nul = content.find(b"\0")
+    if nul >= 0:
+        line = _line(content[:nul].decode("utf-8"))
+        raise FairsweepError(f"{path}, line {line}: a NUL byte, which no text has. Is it a CSV file, whole and in UTF-8?")
+    return content
 
 
 def _line(before: str) -> int:
@@ -227,13 +250,13 @@ def _line(before: str) -> int:
     return 1 + len(re.findall(r"\r\n|\r|\n", before))
 
 
-def _records(text: str, path: Path) -> list[tuple[int, list[str]]]:
+def _records(content: bytes, path: Path) -> list[tuple[int, list[str]]]:
     """Each record with the line it begins on, blank lines left out."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), strict=True)
     records: list[tuple[int, list[str]]] = []
-    line, blank = 1, 0
+    line, blank, cells = 1, 0, 0
     # The module's own limit, 131,072 characters, is that of a long text.
-    limit = csv.field_size_limit(max(len(text), 1))
+    limit = csv.field_size_limit(max(len(content), 1))
     try:
         for record in reader:
             if record and blank and len(record) == 1 and records:
@@ -241,6 +264,8 @@ def _records(text: str, path: Path) -> list[tuple[int, list[str]]]:
                     f'{path}, line {blank}: blank, in a file of one column. Write "" for an empty cell, or take the line out.'
                 )
             if record:
+                cells += len(record)
+                _check_size(path, line, len(record), cells)
                 records.append((line, record))
             else:
                 blank = line
@@ -253,6 +278,24 @@ def _records(text: str, path: Path) -> list[tuple[int, list[str]]]:
     finally:
         csv.field_size_limit(limit)
     return records
+
+
+def _check_size(path: Path, line: int, columns: int, cells: int) -> None:
+    """Raise FairsweepError for a row that is too wide, or one cell too many so far."""
+    if columns > _MOST_COLUMNS:
+        raise FairsweepError(
+            f"{path}, line {line}: {columns:,} columns, and at most {_MOST_COLUMNS:,} are read. Leave out those that are not needed."
+        )
+    if cells > _MOST_CELLS:
+        raise FairsweepError(
+            f"{path}, line {line}: more than {_MOST_CELLS:,} cells, which is all that is read, as they lie in memory. Take fewer rows, or "
+            "leave out columns that are not needed."
+        )
+
+
+def _shown(name: str) -> str:
+    """A name or a label from the file, in quotes, and cut where it is long."""
+    return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
 
 
 def _fields(count: int) -> str:
@@ -293,7 +336,8 @@ def _classes(labels: Sequence[str], columns: Columns) -> list[str]:
     where = f"{columns.path}, column {columns.label!r} (data.label)"
     if len(labels) < _FEWEST_ROWS:
         raise FairsweepError(
-            f"{columns.path} has {len(labels)} rows: at least {_FEWEST_ROWS} are needed for training, validation and test."
+            f"{columns.path} has {len(labels)} rows: at least {_FEWEST_ROWS} are needed for training, validation and test. Give a "
+            "larger file."
         )
     if len(counts) > _MOST_CLASSES:
         raise FairsweepError(
@@ -301,11 +345,11 @@ def _classes(labels: Sequence[str], columns: Columns) -> list[str]:
             "Name another column; numbers to forecast are data.value."
         )
     if len(counts) == 1:
-        raise FairsweepError(f"{where}: every row is {labels[0]!r}. At least two classes are needed.")
+        raise FairsweepError(f"{where}: every row is {_shown(labels[0])}. At least two classes are needed: name another column.")
     rarest = min(sorted(counts), key=counts.__getitem__)
     if counts[rarest] < _FEWEST_OF_A_CLASS:
         raise FairsweepError(
-            f"{where}: class {rarest!r} has {counts[rarest]} of {len(labels):,} rows, and each class needs {_FEWEST_OF_A_CLASS}. "
+            f"{where}: class {_shown(rarest)} has {counts[rarest]} of {len(labels):,} rows, and each class needs {_FEWEST_OF_A_CLASS}. "
             "Join it with another, or take it out."
         )
     return sorted(counts)
@@ -316,16 +360,19 @@ def _check_apart(train: _Rows, test: _Rows, columns: Columns) -> None:
     where = f"data.test_path={columns.test_path}"
     fewest = round(_TEST_FRACTION * _FEWEST_ROWS)
     if len(test.labels) < fewest:
-        raise FairsweepError(f"{where} has {len(test.labels)} rows: at least {fewest} are needed.")
+        raise FairsweepError(
+            f"{where} has {len(test.labels)} rows: at least {fewest} are needed. Give a larger file, or leave data.test_path out."
+        )
     if unknown := sorted(set(test.labels) - set(train.labels)):
         row = test.labels.index(unknown[0]) + 1
         raise FairsweepError(
-            f"{where}, row {row} (the header not counted): class {unknown[0]!r} is not in {columns.path}, where there are: "
-            f"{', '.join(map(repr, sorted(set(train.labels))))}. Correct the label, or take the row out."
+            f"{where}, row {row} (the header not counted): class {_shown(unknown[0])} is not in {columns.path}, where there are: "
+            f"{', '.join(map(_shown, sorted(set(train.labels))))}. Correct the label, or take the row out."
         )
     if shared := sorted(set(test.groups or ()) & set(train.groups or ())):
         raise FairsweepError(
-            f"{where}: {len(shared):,} groups of column {columns.group!r} (data.group) stand in {columns.path} too, such as {shared[0]!r}. "
+            f"{where}: {len(shared):,} groups of column {columns.group!r} (data.group) stand in {columns.path} too, such as "
+            f"{_shown(shared[0])}. "
             "Rows of one group are alike, so the test would be of what was learned by heart: leave each group on one side."
         )
 
@@ -341,7 +388,7 @@ def _fifth(rows: _Rows, columns: Columns) -> NDArray[np.bool_]:
         if test_of[name] < _TEST_FRACTION * all_of[name] / 2:
             raise FairsweepError(
                 f"{columns.path}: a fifth for the test, of whole groups of column {columns.group!r} (data.group), has {test_of[name]} of "
-                f"{all_of[name]:,} rows of class {name!r}: its {len(set(groups)):,} groups are too large or too few. "
+                f"{all_of[name]:,} rows of class {_shown(name)}: its {len(set(groups)):,} groups are too large or too few. "
                 "Give a test file (data.test_path), or name a finer group."
             )
     return chosen

@@ -7,6 +7,8 @@ whatever a file asks for. Here every name in the pickle becomes an inert shell, 
 import io
 import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,10 @@ _EXPECTED = {
 }
 # The official arrays have 40 MB unpacked.
 _LARGEST_MEMBER = 500_000_000
+# The official ranks end at 88,586. A vocabulary is counted up to the largest.
+_LARGEST_RANK = 10_000_000
+# Bytes that reading may take: a pickle of a few bytes can ask for any number of them.
+_MEMORY = 4_000_000_000
 
 
 class _Shell:
@@ -52,13 +58,33 @@ def load(archive: Path) -> list[tuple[list[list[int]], NDArray[np.uint8]]]:
         FairsweepError: not an npz of this layout, or one whose pickles hold more than lists of numbers.
     """
     try:
-        with zipfile.ZipFile(archive) as file:
+        with _bounded(), zipfile.ZipFile(archive) as file:
             return [_part(file, part) for part in ("train", "test")]
     # Unpickling and numpy's header reader answer a damaged file with nearly any exception; none of them may pass as ours.
     except Exception as error:
         raise FairsweepError(
-            f"{archive} is refused: {error}. Expected Keras's imdb.npz, with x_train, y_train, x_test and y_test."
+            f"{archive} is refused: {str(error) or type(error).__name__}. "
+            "Expected Keras's imdb.npz, with x_train, y_train, x_test and y_test. Get another copy."
         ) from error
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Until the block ends this process may grow by `_MEMORY`, beyond which it meets MemoryError; where there is /proc, on Linux."""
+    status = Path("/proc/self/statm")
+    if not status.is_file():
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    most = int(status.read_text().split()[0]) * resource.getpagesize() + _MEMORY
+    soft = most if before[0] == resource.RLIM_INFINITY else min(most, before[0])
+    resource.setrlimit(resource.RLIMIT_AS, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _part(file: zipfile.ZipFile, part: str) -> tuple[list[list[int]], NDArray[np.uint8]]:
@@ -96,6 +122,12 @@ def _reviews(file: zipfile.ZipFile, name: str) -> list[list[int]]:
     rows = state[4] if isinstance(state, tuple) and len(state) == 5 else None
     if not isinstance(rows, list) or len(rows) != shape[0]:
         raise ValueError(f"{name} does not hold the {shape[0]} reviews it announces")
-    if not all(type(row) is list and all(type(rank) is int and rank > 0 for rank in row) for row in rows):
-        raise ValueError(f"{name} must hold lists of word ranks from 1 and nothing else")
+    fault = f"{name} must hold lists of word ranks from 1 and nothing else, the largest {_LARGEST_RANK:,}"
+    if not all(type(row) is list for row in rows):
+        raise ValueError(fault)
+    # One list may stand in a thousand rows, and take up the room of one.
+    if sum(map(len, rows)) > file.getinfo(name).file_size:
+        raise ValueError(f"{name} holds more ranks than it has bytes")
+    if not all(type(rank) is int and 0 < rank <= _LARGEST_RANK for row in rows for rank in row):
+        raise ValueError(fault)
     return rows

@@ -15,6 +15,10 @@ from pipeline.errors import FairsweepError
 
 # Of the values; the number of parts, the last of which is the test.
 _PARTS = 5
+# Larger ones leave the range of float32 where they are added or squared.
+_LARGEST = 1e15
+# Of a cell in a message.
+_SHOWN = 60
 YEAR = 52
 
 
@@ -51,7 +55,8 @@ def windows(values: NDArray[np.floating], times: NDArray[np.datetime64], task: T
         test: `times` <datetime64[D]>[rows], the day of the last input, and `bases` <float32>[rows].
 
     Raises:
-        FairsweepError: fewer than five times length + horizon values, values that are not finite, or a constant series.
+        FairsweepError: fewer than five times length + horizon values, values that are not finite or beyond 1e15, or a series
+            that, told so, is constant.
     """
     reach = task.length + task.horizon
     cut = len(values) * (_PARTS - 1) // _PARTS
@@ -60,6 +65,11 @@ def windows(values: NDArray[np.floating], times: NDArray[np.datetime64], task: T
     bases = [_bases(part, float(values[:cut].mean()), task) for part in parts]
     targets = parts[0][:, task.length :] - bases[0][:, None]
     scale = float(np.sqrt(np.mean(targets**2)) if task.relative else values[:cut].std())
+    if not scale > 0:
+        raise FairsweepError(
+            f"Task {task.name}: no value of the training part differs from the last one seen: there is nothing to learn. "
+            "Give another series, or set task.relative=false."
+        )
     scaled = [((part - base[:, None]) / scale).astype(np.float32) for part, base in zip(parts, bases, strict=True)]
     stretch = period or reach
     train = _examples(scaled[0], task.length, stretch, first=0)
@@ -107,6 +117,12 @@ def _check(values: NDArray[np.floating], cut: int, task: Task) -> None:
         first = int(np.flatnonzero(~np.isfinite(values))[0])
         raise FairsweepError(
             f"Task {task.name}: value {first + 1} of the series is {values[first]}, not a number. Fill or cut it."
+        )
+    if np.abs(values).max() > _LARGEST:
+        first = int(np.flatnonzero(np.abs(values) > _LARGEST)[0])
+        raise FairsweepError(
+            f"Task {task.name}: value {first + 1} of the series is {values[first]:g}, and {_LARGEST:g} is the largest. "
+            "Give the series in another unit."
         )
     if np.ptp(values[:cut]) == 0:
         raise FairsweepError(
@@ -156,7 +172,8 @@ def _numbers(cells: "pd.Series[str]", name: str) -> NDArray[np.float64]:
     wrong = np.flatnonzero(~empty & ~np.isfinite(numbers))
     if len(wrong):
         raise FairsweepError(
-            f"Column {name}, row {wrong[0] + 1}: {cells.iloc[wrong[0]]!r} is not a number. Write a number, or leave the cell empty."
+            f"Column {name}, row {wrong[0] + 1}: {cells.iloc[wrong[0]][:_SHOWN]!r} is not a number. "
+            "Write a number, or leave the cell empty."
         )
     if empty.any() and (empty[0] or empty[-1]):
         row = 1 if empty[0] else len(cells)
@@ -172,13 +189,13 @@ def _days(cells: "pd.Series[str]", name: str) -> NDArray[np.datetime64]:
     wrong = np.flatnonzero(times.isna())
     if len(wrong):
         raise FairsweepError(
-            f"Column {name}, row {wrong[0] + 1}: {cells.iloc[wrong[0]]!r} is not a date. Write it as 1958-03-29."
+            f"Column {name}, row {wrong[0] + 1}: {cells.iloc[wrong[0]][:_SHOWN]!r} is not a date. Write it as 1958-03-29."
         )
     stamps = times.dt.tz_localize(None).to_numpy()
     late = np.flatnonzero(stamps[1:] <= stamps[:-1])
     if len(late):
         raise FairsweepError(
-            f"Column {name}, row {late[0] + 2}: {cells.iloc[late[0] + 1]!r} does not come after {cells.iloc[late[0]]!r}. "
+            f"Column {name}, row {late[0] + 2}: {cells.iloc[late[0] + 1][:_SHOWN]!r} does not come after {cells.iloc[late[0]][:_SHOWN]!r}. "
             "Sort the file by time, one row for each."
         )
     return stamps.astype("datetime64[D]")

@@ -174,7 +174,9 @@ def _has_checksum(path: Path, checksum: str | None) -> bool:
 
 def _download(task: Task, target: Path) -> None:
     if task.url is None:
-        raise FairsweepError(f"Task {task.name} has neither task.url nor task.archive: there is nothing to get reviews from.")
+        raise FairsweepError(
+            f"Task {task.name} has neither task.url nor task.archive: there is nothing to get reviews from. Give task.archive=FILE."
+        )
     # Its log announces every download, and where the file lands; the progress bar and our own last line say enough.
     pooch.get_logger().setLevel("ERROR")
     archive = pooch.create(

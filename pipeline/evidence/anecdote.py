@@ -6,6 +6,7 @@ arms tie for the highest value they share the crown equally.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +34,16 @@ class Runs:
         """Every value as likely as any other."""
         return cls(np.asarray(values, float), np.full(len(values), 1 / len(values)))
 
+    @cached_property
+    def _ascending(self) -> tuple[Floats, Floats]:
+        """The values in order, float [M], and the probability of the first k of them, float [M + 1]."""
+        order = np.argsort(self.values, kind="stable")
+        return self.values[order], np.concatenate([[0.0], np.cumsum(self.weights[order])])
+
     def below(self, values: Floats, or_equal: bool = False) -> Floats:
         """P(run < value), or <=, for each of `values`."""
-        order = np.argsort(self.values, kind="stable")
-        cumulated = np.concatenate([[0.0], np.cumsum(self.weights[order])])
-        return np.asarray(cumulated[np.searchsorted(self.values[order], values, "right" if or_equal else "left")])
+        ascending, cumulated = self._ascending
+        return np.asarray(cumulated[np.searchsorted(ascending, values, "right" if or_equal else "left")])
 
 
 def crowned(arms: Sequence[Runs]) -> Floats:

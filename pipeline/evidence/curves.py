@@ -291,5 +291,6 @@ def _within(trials: Pool, costs: Floats, budgets: Floats, orders: Integers, left
     best = np.minimum.accumulate(np.where(kept, group, len(sizes))[orders], axis=1)
     first = np.argmax(kept[orders], axis=1)
     rows = np.arange(len(orders))
-    last = [np.maximum((spent <= budget).sum(axis=1) - 1, first) for budget in budgets]
-    return np.array([tests[best[rows, position]].mean() for position in last])
+    # What is spent never falls, so the last trial within a budget is looked up.
+    last = np.array([np.searchsorted(row, budgets, "right") for row in spent]) - 1
+    return np.array([tests[best[rows, np.maximum(position, first)]].mean() for position in last.T])

@@ -12,12 +12,22 @@ POWER = 0.8
 FILM_DF = 1e9
 
 
+def chance(gap: Estimate, alpha: float) -> float:
+    """Chance that the verdict sees a true gap: P(noncentral t > t_(1-alpha/2)).
+
+    Args:
+        gap: how large it truly is, with the error that a study of some size will have.
+        alpha: error rate of the verdict.
+    """
+    return float(stats.nct.sf(stats.t.ppf(1 - alpha / 2, gap.df), gap.df, gap.value / gap.se))
+
+
 def sizes_needed(
     search: Estimate, films: float, size: int, sizes: range, degrees: Callable[[int], float], margin: float, alpha: float
 ) -> dict[str, int] | None:
     """The smallest of `sizes` with an 80 % chance that the verdict sees a true gap as large as the margin.
 
-    P(noncentral t > t_(1-alpha/2)) >= .8, where the search's variance shrinks as 1/size and the films' does not.
+    The search's variance shrinks as 1/size and the films' does not.
 
     Args:
         search: the gap with the error of the search alone, from a study of `size`.
@@ -33,12 +43,12 @@ def sizes_needed(
         too small, as the films alone leave the interval too wide.
     """
 
-    def chance(variance: float, planned: int) -> float:
+    def enough(variance: float, planned: int) -> bool:
         gap = Estimate(margin, variance * size / planned, degrees(planned)).plus(films, FILM_DF)
-        return float(stats.nct.sf(stats.t.ppf(1 - alpha / 2, gap.df), gap.df, margin / gap.se))
+        return chance(gap, alpha) >= POWER
 
     def smallest(variance: float) -> int | None:
-        first = bisect_left(sizes, True, key=lambda planned: chance(variance, planned) >= POWER)
+        first = bisect_left(sizes, True, key=lambda planned: enough(variance, planned))
         return sizes[first] if first < len(sizes) else None
 
     upper = search.variance * search.df / float(stats.chi2.ppf(0.2, search.df))

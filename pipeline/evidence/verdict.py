@@ -3,8 +3,8 @@
 Two questions a pair, two one-sided tests for the second (Schuirmann 1987), Holm's correction over the pairs for each question.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,3 +75,10 @@ def _word(superior: bool, equivalent: bool) -> str:
     if superior:
         return WITHIN if equivalent else BETTER
     return EQUIVALENT if equivalent else UNDECIDED
+
+
+def ahead(pair: Mapping[str, Any]) -> str | None:
+    """The better arm of a pair whose verdict says that one is."""
+    if pair["verdict"] not in (BETTER, WITHIN):
+        return None
+    return str(pair["a"] if pair["gap"] > 0 else pair["b"])

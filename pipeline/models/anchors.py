@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.linear_model import LogisticRegression, Ridge
 
 from pipeline.data.arrays import Data
 from pipeline.errors import FairsweepError
@@ -120,6 +119,8 @@ def _season_ago(data: Data) -> Iterator[Predicted]:
 
 def _linear_classes(data: Data) -> Iterator[Predicted]:
     """Multinomial logistic regression on all numbers of all steps."""
+    from sklearn.linear_model import LogisticRegression
+
     train, *asked = (_flat(part) for part in (data.train_inputs, *_asked(data)))
     for strength in STRENGTHS:
         model = LogisticRegression(C=strength, max_iter=10_000).fit(train, data.train_labels)
@@ -133,6 +134,8 @@ def _of_classes(logits: NDArray[np.floating], kind: str) -> NDArray[np.floating]
 
 def _autoregression(data: Data) -> Iterator[Predicted]:
     """Ridge regression of all horizons on the values of the window."""
+    from sklearn.linear_model import Ridge
+
     train, *asked = (_flat(part) for part in (data.train_inputs, *_asked(data)))
     for penalty in PENALTIES:
         model = Ridge(alpha=penalty, solver="cholesky").fit(train, data.train_labels.astype(np.float64))
@@ -160,6 +163,8 @@ def _fit_labels(
     features: sparse.csr_matrix, labels: NDArray[np.uint8], strength: float
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Weights [features, labels] and biases [labels]; a label that never changes has a bias alone, its log odds."""
+    from sklearn.linear_model import LogisticRegression
+
     weights, biases = np.zeros((features.shape[1], labels.shape[1])), np.zeros(labels.shape[1])
     for place, label in enumerate(labels.T):
         ones = np.count_nonzero(label == 1)

@@ -27,11 +27,29 @@ def check_cell(cell: Cell) -> None:
 
 
 def load_model(path: Path, cell: Cell) -> Any:
-    """The Keras model in a .keras file, also of a cell whose layer is not Keras's own: Keras must have met its class before."""
+    """The Keras model in a .keras file, also of a cell whose layer is not Keras's own: Keras must have met its class before.
+
+    Raises:
+        FairsweepError: no such file, a damaged one, or one with code in it, which is not run.
+    """
     import keras
 
     cell_layer(cell, 1, count(), count(), "cell", dropout=0.0, recurrent_dropout=0.0)
-    return keras.models.load_model(path)
+    # Older forms of file, which Keras knows by their ends, run the code that they hold.
+    if path.suffix != ".keras" or not path.is_file():
+        raise FairsweepError(f"{path}: there is no such .keras file.")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    # A damaged or hostile file is answered with nearly any exception.
+    except Exception as error:
+        raise FairsweepError(
+            f"{path} is no model of this project: {_first_line(error)} Make it again: dvc repro replicate@{cell.arm or cell.type}."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What Keras says, up to where it begins to advise."""
+    return f"{type(error).__name__}, {str(error).strip().split(chr(10))[0][:300]}"
 
 
 def cell_layer(cell: Cell, units: int, seeds: Iterator[int], more_seeds: Iterator[int], name: str, **options: Any) -> Any:
@@ -49,8 +67,12 @@ def cell_layer(cell: Cell, units: int, seeds: Iterator[int], more_seeds: Iterato
         return forward
     backward = _layer(kind, units, more_seeds, name=f"{name}_back", go_backwards=True, **own, **options)
     both = layers.Bidirectional(forward, backward_layer=backward, name=f"{BACKWARDS}{name}")
-    # Keras makes the two anew.
-    install(both.forward_layer), install(both.backward_layer)
+    # Keras makes the two anew, of which SimpleRNN forgets the seed of its masks.
+    for given, made in ((forward, both.forward_layer), (backward, both.backward_layer)):
+        install(made)
+        seed = getattr(getattr(given, "cell", None), "seed", None)
+        if seed is not None and made.cell.seed != seed:
+            made.cell.seed_generator.state.assign([seed, 0])
     return both
 
 

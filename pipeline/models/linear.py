@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfTransformer
-from sklearn.linear_model import LogisticRegression
 
 from pipeline.data.arrays import Ids
 from pipeline.data.text import RANK_OFFSET
@@ -69,6 +67,8 @@ def _logits(
     train: sparse.csr_matrix, labels: NDArray[np.integer], asked: sparse.csr_matrix, strength: float, outputs: int
 ) -> NDArray[np.floating]:
     """The logits of the rows `asked`: <float>[rows] of two classes, [rows, outputs] of more, each class against the rest."""
+    from sklearn.linear_model import LogisticRegression
+
     # The dual of few rows and many features is solved in under a second; its random order of rows is fixed.
     model = LogisticRegression(C=strength, solver="liblinear", dual=True, tol=1e-3, max_iter=1000, random_state=0)
     if outputs == 1:
@@ -95,6 +95,8 @@ def _judge(logits: NDArray[np.float16], labels: NDArray[np.integer]) -> tuple[fl
 
 def _features(parts: Sequence[Ids], fitted: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
     """For each of NGRAMS the TF-IDF <float32>[all rows, features]; only the first `fitted` rows say which, and how rare."""
+    from sklearn.feature_extraction.text import TfidfTransformer
+
     ids = np.concatenate([part.ids for part in parts])
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     blocks: list[sparse.csr_matrix] = []

@@ -99,12 +99,13 @@ def _lstm() -> Recurrence:
 KINDS: dict[str, Callable[[], Recurrence]] = {"SimpleRNN": _rnn, "GRU": _gru, "LSTM": _lstm}
 
 
-def unrolled(cell: Recurrence, masked: bool) -> Callable[..., Any]:
+def unrolled(cell: Recurrence, masked: bool, hoisted: bool = False) -> Callable[..., Any]:
     """A function (x, first states, weights, mask) to (h of every step, last states) with a gradient of its own.
 
     x <float32>[time, batch, features]; weights (kernel [features, gates * units], recurrent kernel [units, gates * units], bias
     [gates * units], bias of the state's product or None); mask <bool>[time, batch, 1], of which a false step leaves the states as
-    they are; without `masked` it is not looked at.
+    they are; without `masked` it is not looked at. `hoisted`: the inputs' products are one, before the loop: fewer programs for
+    an accelerator to start, more numbers than a processor's cache holds.
     """
     import jax
     import jax.numpy as jnp
@@ -113,13 +114,17 @@ def unrolled(cell: Recurrence, masked: bool) -> Callable[..., Any]:
         x, real = given
         kernel, recurrent, bias, inner = weights
         product = states[0] @ recurrent
-        new, kept = cell.forward(x @ kernel + bias, product if inner is None else product + inner, states)
+        new, kept = cell.forward(x if hoisted else x @ kernel + bias, product if inner is None else product + inner, states)
         if masked:
             new = tuple(jnp.where(real, one, old) for one, old in zip(new, states, strict=True))
         return new, (new[0], kept)
 
+    def read(x: Any, weights: Any) -> Any:
+        return x @ weights[0] + weights[2] if hoisted else x
+
     def forward(x: Any, first: States, weights: Any, mask: Any) -> Any:
-        last, (every, kept) = jax.lax.scan(lambda states, given: step(states, given, weights), first, (x, mask))
+        given = read(x, weights), mask
+        last, (every, kept) = jax.lax.scan(lambda states, given: step(states, given, weights), first, given)
         return (every, last), (x, first[0], every, kept, weights, mask)
 
     def back(states: States, given: Any, recurrent: Any) -> Any:
@@ -155,15 +160,18 @@ def unrolled(cell: Recurrence, masked: bool) -> Callable[..., Any]:
             new, (output, _) = step(states, given, weights)
             return new, output
 
-        last, every = jax.lax.scan(shown, first, (x, mask))
+        last, every = jax.lax.scan(shown, first, (read(x, weights), mask))
         return every, last
 
     run.defvjp(forward, backward)
     return run
 
 
-def install(layer: Any) -> Any:
-    """`layer`, a recurrent layer of Keras, with its loop replaced where this module has it; it is saved and loaded as Keras's own."""
+def install(layer: Any, anywhere: bool = False) -> Any:
+    """`layer`, a recurrent layer of Keras, with its loop replaced where this module has it; it is saved and loaded as Keras's own.
+
+    Elsewhere than on a processor it keeps Keras's, which is cuDNN's for one network, unless `anywhere`: cuDNN takes no stack of them.
+    """
     import keras
 
     kind = KINDS.get(type(layer).__name__)
@@ -172,12 +180,15 @@ def install(layer: Any) -> Any:
     import jax
 
     plain = layer.recurrent_dropout == 0 and getattr(layer, "reset_after", True)
-    if plain and jax.default_backend() == "cpu":
-        layer.inner_loop = partial(_inner_loop, layer, kind())
+    cpu = jax.default_backend() == "cpu"
+    if plain and (cpu or anywhere):
+        layer.inner_loop = partial(_inner_loop, layer, kind(), hoisted=not cpu)
     return layer
 
 
-def _inner_loop(layer: Any, kind: Recurrence, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
+def _inner_loop(
+    layer: Any, kind: Recurrence, sequences: Any, initial_state: Any, mask: Any, training: bool = False, hoisted: bool = False
+) -> Any:
     """In place of `keras.layers.RNN.inner_loop`: (last output, outputs [batch, time or 1, units], last states)."""
     import jax.numpy as jnp
 
@@ -193,6 +204,6 @@ def _inner_loop(layer: Any, kind: Recurrence, sequences: Any, initial_state: Any
     if layer.go_backwards:
         x, real = x[::-1], None if real is None else real[::-1]
     weights = (cell.kernel.value, cell.recurrent_kernel.value, *biases)
-    every, last = unrolled(kind, real is not None)(x, states, weights, real)
+    every, last = unrolled(kind, real is not None, hoisted)(x, states, weights, real)
     outputs = jnp.swapaxes(every, 0, 1) if layer.return_sequences else every[-1][:, None]
     return every[-1], outputs, list(last)

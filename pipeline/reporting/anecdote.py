@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from pipeline.evidence import anecdote
 from pipeline.evidence.anecdote import Runs
 from pipeline.evidence.pool import MOST_DELETIONS, Pool, degrees, trial_weights
+from pipeline.evidence.verdict import ahead
 from pipeline.reporting import arms
 from pipeline.reporting.tables import Results
-from pipeline.reporting.verdicts import Pair, ahead, rules, winner
+from pipeline.reporting.verdicts import Pair, rules, winner
 
 Statistic = Callable[[Sequence[Runs]], float]
 SEED = 0

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipeline.data.form import Form
+from pipeline.provenance import DIRTY, UNKNOWN
 from pipeline.reporting import measure, words
 from pipeline.reporting.tables import form_of, held
 
@@ -46,6 +47,7 @@ def caveats(metrics: dict[str, Any], study: dict[str, Any]) -> list[str]:
             "A recipe's own settings stand in `conf/recipe/`; a gap between two cells is about that recipe on this test set.",
             split_caveat(study),
             f"One backend, {metrics['backend']}, and the seeds of this study.",
+            *_code(metrics),
         ]
     return [
         *_task(study),
@@ -60,6 +62,39 @@ def caveats(metrics: dict[str, Any], study: dict[str, Any]) -> list[str]:
         "Equal trials is not equal seconds: a slower cell gets more of the machine's time for the same number of trials.",
         *_estimand(metrics),
         f"One backend, {metrics['backend']}, and the seeds of this study.",
+        *_code(metrics),
+    ]
+
+
+def _code(metrics: dict[str, Any]) -> list[str]:
+    """Runs whose code no commit holds."""
+    trained = metrics.get("commits", {})
+    of = f"of {words.counted(sum(trained.values()), 'run')}"
+    told = [
+        f"{runs} {of} come from a checkout with changes that no commit holds (`{commit[:9]}{DIRTY}`): nobody can look up what they ran."
+        for commit, runs in trained.items()
+        if commit.endswith(DIRTY)
+    ]
+    if unknown := trained.get(UNKNOWN):
+        told.append(f"{unknown} {of} were trained outside a git repository: which code they ran is not on record.")
+    return told
+
+
+def model_caveats(metrics: dict[str, Any], study: dict[str, Any]) -> list[str]:
+    """The limits of one trained model, for its card; `caveats` are those of the comparison."""
+    form, told = form_of(study["data"]), measure.of(metrics)
+    texts = [
+        f"Of a longer text the last {study['task']['length']:,} words alone count, and all words outside the vocabulary are one to it.",
+        f"What is no {form.example} like these, of another language or kind, was not tried: there its probabilities say nothing.",
+    ]
+    labels = ["Its probabilities are as training left them: they were not calibrated, and how they fare the log loss says."]
+    return [
+        *_task(study),
+        *(texts if form.features is None else []),
+        *(labels if form.kind in ("binary", "classes") else []),
+        split_caveat(study),
+        f"Its interval is about other {told.groups} like those of the test set, not about other times or other sources.",
+        "What the comparison of the cells does not show stands in the study's report.",
     ]
 
 
@@ -69,6 +104,8 @@ def _task(study: dict[str, Any]) -> list[str]:
     told = [SOURCES[task["source"]]] if task["source"] in SOURCES else []
     if "train_fraction" in task:
         told.append(f"Of the training rows a share of {task['train_fraction']:g} was trained on; validation and test are whole.")
+    if "copies" in study:
+        told.append(_copies(study["copies"], form.example))
     if form.features is None:
         language = LANGUAGES.get(task["source"], f"the language of `{task['source']}`")
         return [
@@ -82,6 +119,18 @@ def _task(study: dict[str, Any]) -> list[str]:
         f"One shape of the inputs: {steps} of {numbers}.",
         *told,
     ]
+
+
+def _copies(copies: dict[str, int], example: str) -> str:
+    """Rows that stand in two parts."""
+    if not any(copies[key] for key in ("test_in_training", "test_in_validation", "validation_in_training")):
+        return f"No {example} of one part (training, validation, test) is read the same as one of another."
+    return (
+        f"Of {words.counted(copies['test'], f'test {example}')} {copies['test_in_training']:,} are read the same as one of the training "
+        f"part, and {copies['test_in_validation']:,} the same as one of the validation part; of "
+        f"{words.counted(copies['validation'], f'validation {example}')}, {copies['validation_in_training']:,} the same as one of the "
+        "training part. They are scored as they are."
+    )
 
 
 def _setting(key: str, value: Any, metrics: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ Every number comes from a study's metrics.json or from the probe's tables; every
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,13 @@ KERAS, ARTICLE, GUIDE, CHUNG = (
 )
 
 
-def table(results: Path) -> Table:
-    """The claims, a row each, from `results`, the folder of the committed studies and of the probe; those of no study yet are left out."""
+def table(results: Path, anew: Mapping[str, Metrics] | None = None) -> Table:
+    """The claims, a row each, from `results`, the folder of the committed studies and of the probe; those of no study yet are left out.
+
+    `anew` are metrics that take the place of a study's own.
+    """
     told = {path.parents[1].name: json.loads(path.read_text()) for path in sorted(results.glob("*/report/metrics.json"))}
+    told |= anew or {}
     rows: list[Sequence[str]] = []
     for study, answers in (
         ("article", _printed),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.form import Form
 from pipeline.errors import FairsweepError
+from pipeline.files import reading
 from pipeline.reporting.join import Runs
 from pipeline.reporting.tables import DIGITS, best_row
 
@@ -69,9 +70,8 @@ def _chosen(parts: Sequence[Runs], cell: str) -> NDArray[np.floating]:
 
 
 def _extra(path: Path, rows: int) -> NDArray[Any]:
-    if not path.is_file():
-        raise FairsweepError(f"{path} is missing. Expected it of a task that forecasts. Run `dvc repro pad`.")
-    array: NDArray[Any] = np.load(path, allow_pickle=False)
+    with reading(path, "Expected it of a task that forecasts. Run `dvc repro pad`."):
+        array: NDArray[Any] = np.load(path, allow_pickle=False)
     if len(array) != rows:
         raise FairsweepError(f"{path} holds {len(array)} rows. Expected one a test label, {rows}. Run `dvc repro pad`.")
     return array

@@ -14,7 +14,7 @@ import json
 import math
 import multiprocessing
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from pipeline.errors import FairsweepError
 from pipeline.evidence import edges as evidence
 from pipeline.files import replace_file
-from pipeline.reporting.arms import separate
 from pipeline.reporting.tables import DIGITS, Results, best_row
+from pipeline.reporting.words import plain
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -39,7 +39,6 @@ CACHE = Path(".fairsweep/importance")
 FEWEST, FEWEST_ORDERED = 30, 60
 SHUFFLES = 20
 TREES, DEPTH, SEED = 64, 64, 0
-BEST = 10
 
 
 class Spread(NamedTuple):
@@ -91,12 +90,11 @@ def _side_by_side(spreads: dict[str, Any], space: list[dict[str, Any]]) -> dict[
 
 
 def edges(results: Results) -> dict[str, list[dict[str, Any]]]:
-    """Of each arm, every end of a numeric range where its winner lies in the outer tenth, or too many of its best trials do.
+    """Of each arm, every end of a range in whose outer tenth its best trial lies.
 
-    Each is {key, side, value, position, winner, count, of, share, chance, chance_any, warning, remedy}. `value` and `position`
-    (0 to 1 on the search scale) are the winner's, `winner` says whether it lies in this tenth. Of the best 10 of a pool's
-    complete trials (at least 30), or of the winners of separate studies, `count` of `of` lie there, where `share` of all draws
-    do; `chance` is that of so many, and `chance_any` of it at some end of some range. With less than that they are None.
+    Each is {key, side, value, position, chance, chance_any, warning, remedy}. `value` and `position` (0 to 1 on the search scale) are
+    the best trial's; `chance` is that of scores which rise so steeply at that end, and `chance_any` of that at some end of some range of
+    some arm, as `evidence.edges` says. A warning is an end beyond which better values may lie.
 
     Raises:
         FairsweepError: if a trial lacks a searched key.
@@ -159,19 +157,27 @@ def _complete(results: Results, arm: str) -> pd.DataFrame:
 
 def _values(overrides: str, space: list[dict[str, Any]]) -> dict[str, Any]:
     """The searched values of one trial, in the order of the keys."""
-    import yaml
-
     texts = dict(text.split("=", 1) for text in json.loads(overrides))
     lacking = [row["key"] for row in space if row["key"] not in texts]
     if lacking:
-        raise FairsweepError(f"a trial lacks {', '.join(lacking)}. Expected every key of the space; found {overrides}.")
+        raise FairsweepError(
+            f"a trial lacks {', '.join(lacking)}. Expected every key of the space; found {overrides}. Run `dvc repro`."
+        )
     values = {}
     for row in sorted(space, key=lambda row: row["key"]):
         text = texts[row["key"]]
         # YAML reads 1e-05 as text.
         number = int if _whole(row) else float
-        values[row["key"]] = yaml.safe_load(text) if "choices" in row else number(text)
+        values[row["key"]] = _choice(text, row["choices"]) if "choices" in row else number(text)
     return values
+
+
+def _choice(text: str, choices: Sequence[Any]) -> Any:
+    """The one of `choices` that is written `text`; YAML would read 1e-05 as text."""
+    import yaml
+
+    written = {plain(choice): choice for choice in choices}
+    return written[text] if text in written else yaml.safe_load(text)
 
 
 def _varies(row: Mapping[str, Any]) -> bool:
@@ -244,43 +250,21 @@ def _shares(values: list[dict[str, Any]], scores: NDArray[np.floating], space: l
 
 def _edges(results: Results, arm: str) -> list[dict[str, Any]]:
     trials, complete = results.of("trials", arm), _complete(results, arm)
-    ranges = [row for row in results.study["space"] if "choices" not in row and _varies(row)]
-    if not ranges:
-        return []
-    best = best_row(trials)
-    if separate(results):
-        rows = [best_row(some) for _, some in trials.groupby("study") if some["validation"].notna().any()]
-    else:
-        ordered = complete.sort_values(["validation", "validation_loss", "trial"], ascending=[False, True, True])
-        rows = [row for _, row in ordered.head(BEST).iterrows()] if len(complete) >= FEWEST else []
-    values = [_values(row["overrides"], ranges) for row in rows]
-    winner = _values(best["overrides"], ranges)
-    found = [_edge(row, winner, values, upper, 2 * len(ranges)) for row in ranges for upper in (False, True)]
-    return [edge for edge in found if edge["winner"] or edge["warning"]]
-
-
-def _edge(
-    row: Mapping[str, Any], winner: Mapping[str, Any], best: list[dict[str, Any]], upper: bool, ends: int
-) -> dict[str, Any]:
-    """One end of one range; `best` are the values of the best trials, `ends` how many ends are looked at."""
-    key = row["key"]
-    span = evidence.Range(row["low"], row["high"], row.get("step"), row["log"], _whole(row))
-    position = span.positions(np.array([winner[key]]))
-    count = int(evidence.outer(span.positions(np.array([one[key] for one in best])), upper).sum())
-    share = span.share(upper)
-    chance = evidence.chance(count, len(best), share) if best else None
-    end = f"above {row['high']:g}" if upper else f"below {row['low']:g}"
-    return {
-        "key": key,
-        "side": "high" if upper else "low",
-        "value": winner[key],
-        "position": round(float(position[0]), DIGITS),
-        "winner": bool(evidence.outer(position, upper)[0]),
-        "count": count if best else None,
-        "of": len(best) or None,
-        "share": round(share, DIGITS),
-        "chance": None if chance is None else round(chance, DIGITS),
-        "chance_any": None if chance is None else round(min(1.0, chance * ends), DIGITS),
-        "warning": chance is not None and chance <= evidence.RARE,
-        "remedy": f"search {key} {end} too (conf/space), if such values make sense",
-    }
+    spans = {row["key"]: span for row in results.study["space"] if _varies(row) and (span := evidence.span(row))}
+    rows = [row for row in results.study["space"] if row["key"] in spans]
+    values = [_values(overrides, rows) for overrides in complete["overrides"]]
+    best = _values(best_row(trials)["overrides"], rows)
+    found = evidence.edges(spans, values, complete["validation"].to_numpy(float), best, len(results.cells))
+    return [
+        {
+            "key": edge.key,
+            "side": "high" if edge.upper else "low",
+            "value": edge.value,
+            "position": round(edge.position, DIGITS),
+            "chance": round(edge.chance, DIGITS),
+            "chance_any": round(edge.chance_any, DIGITS),
+            "warning": edge.warning,
+            "remedy": edge.remedy,
+        }
+        for edge in found
+    ]

@@ -17,11 +17,12 @@ from pipeline.config import Config
 from pipeline.data.form import Form
 from pipeline.errors import FairsweepError
 from pipeline.evidence.scores import GUESS, Rated, auc, pack, rate
+from pipeline.files import reading
 from pipeline.reporting.gate import check_finished, check_numbers, each_study
 from pipeline.reporting.tables import DIGITS, TEXT_BASELINES, TRIVIAL, replicate_kinds
 
 SCORE_COLUMNS = ["study", "arm", "kind", "trial", "state", "validation", "validation_loss", "test", "test_loss", "test_auc"]
-TIMING_COLUMNS = ["study", "arm", "kind", "trial", "attempt", "worker", "started", "seconds", "compile_seconds"]
+TIMING_COLUMNS = ["study", "arm", "kind", "trial", "attempt", "worker", "started", "seconds", "compile_seconds", "git"]
 
 
 Floats = NDArray[np.floating]
@@ -144,6 +145,8 @@ def describe(
     """
     space = {f"{group}.{name}": asdict(parameter) for group, some in config.space.items() for name, parameter in some.items()}
     fixed = {f"{group}.{key}": value for group in ("model", "train") for key, value in asdict(getattr(config, group)).items()}
+    # Neither decides a result beyond rounding, and `auto` names another one on another machine; a backend has a place of its own.
+    fixed = {key: value for key, value in fixed.items() if key not in (*space, "train.backend", "train.engine")}
     task = config.task
     return {
         "study": config.name,
@@ -151,7 +154,7 @@ def describe(
         "cells": list(config.cells),
         "recipes": list(config.recipes),
         "printed": {recipe: dict(cells) for recipe, cells in (printed or {}).items()},
-        **{key: value for key, value in asdict(config.search).items() if key != "storage"},
+        **{key: value for key, value in asdict(config.search).items() if key not in ("storage", "gates")},
         # What is in use: a pool is one study.
         "studies": len(config.search.numbers),
         "sampler": config.search.asked,
@@ -160,7 +163,7 @@ def describe(
             **{key: getattr(task, key) for key in ("name", "source", "length", "vocabulary", "padding")},
             **({"train_fraction": task.train_fraction} if task.train_fraction < 1 else {}),
         },
-        "fixed": {key: value for key, value in fixed.items() if key not in space and key != "train.backend"},
+        "fixed": fixed,
         "space": [
             {"key": key, **{name: value for name, value in row.items() if value is not None}} for key, row in space.items()
         ],
@@ -189,9 +192,9 @@ def read_meta(data: Path) -> dict[str, Any]:
     Raises:
         FairsweepError: if it is missing.
     """
-    path = _there(data / "arrays" / "meta.json", "dvc repro pad")
-    meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return meta
+    with reading(data / "arrays" / "meta.json", "Run `dvc repro pad`.") as path:
+        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return meta
 
 
 def _check_arms(folder: Path, stage: str, cells: Sequence[str]) -> None:
@@ -219,6 +222,7 @@ def _trials(config: Config, runs: Path, arm: str, shape: tuple[int, ...]) -> Run
         "trials": table,
         "epochs": _table(folder / "epochs.csv", remedy),
         "timings": _table(folder / "timings.csv", remedy).assign(kind="trial").reindex(columns=TIMING_COLUMNS),
+        **_flags(folder),
     }
     return Runs(table.assign(kind="trial"), part.logits, others)
 
@@ -240,8 +244,15 @@ def _replicates(config: Config, runs: Path, arm: str, shape: tuple[int, ...]) ->
         "replicates": table,
         "replicate_epochs": _table(folder / "epochs.csv", remedy),
         "timings": timings.reindex(columns=TIMING_COLUMNS),
+        **_flags(folder),
     }
     return Runs(table.rename(columns={"replicate": "trial"}), part.logits, others)
+
+
+def _flags(folder: Path) -> dict[str, pd.DataFrame]:
+    """What the sanity gates flagged; runs that are older than the gates have no such table."""
+    path = folder / "flags.csv"
+    return {"flags": _table(path, "")} if path.is_file() else {}
 
 
 def _baselines(folder: Path, form: Form, shape: tuple[int, ...]) -> Runs:
@@ -265,7 +276,7 @@ def _read(
     """One folder's table and test logits, both sorted by the columns `identity` (`kind` in the order of `kinds`), after
     checking that they belong to one another; `shape` is that of one run's logits.
     """
-    table = _table(folder / f"{name}.csv", remedy)
+    table = _table(folder / f"{name}.csv", remedy, "study", "arm", *identity, "state", "validation", "validation_loss")
     logits = _logits(folder / "test_logits.npy", len(table), shape, remedy)
     _logits(folder / "validation_logits.npy", len(table), None, remedy)
     finished = (table["state"] != "failed").to_numpy()
@@ -297,16 +308,15 @@ def _check_own(folder: Path, table: pd.DataFrame, arm: str, remedy: str) -> None
         raise FairsweepError(f"{folder} holds rows of {', '.join(others)}. Expected rows of {arm} alone. Run `{remedy}`.")
 
 
-def _table(path: Path, remedy: str) -> pd.DataFrame:
-    return pd.read_csv(_there(path, remedy), dtype=str, keep_default_na=False, encoding="utf-8")
+def _table(path: Path, remedy: str, *columns: str) -> pd.DataFrame:
+    """The table as text; it must have `columns`."""
+    with reading(path, f"Run `{remedy}`."):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        table[list(columns)]
+        return table
 
 
 def _array(path: Path, remedy: str) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(_there(path, remedy), allow_pickle=False)
-    return array
-
-
-def _there(path: Path, remedy: str) -> Path:
-    if not path.is_file():
-        raise FairsweepError(f"{path} is missing. Run `{remedy}`.")
-    return path
+    with reading(path, f"Run `{remedy}`."):
+        array: NDArray[Any] = np.load(path, allow_pickle=False)
+        return array

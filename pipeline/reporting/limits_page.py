@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from pipeline.files import reading
 from pipeline.reporting import story
 from pipeline.reporting.look import INK, STYLE, WIDTH, handles, look, svg
 from pipeline.reporting.page import markdown
@@ -19,6 +20,7 @@ from pipeline.reporting.page import markdown
 TABLES = ("gradients", "clipping", "recall", "cost")
 # Smaller norms are next to what float32 can hold.
 SMALLEST = 1e-30
+AGAIN = "Measure again: python -m pipeline.probe. Or remove the folder: a report does without it."
 Tables = dict[str, pd.DataFrame]
 Facts = dict[str, Any]
 
@@ -33,13 +35,19 @@ def told(folder: Path) -> dict[str, Any] | None:
 
 def figure(folder: Path) -> str:
     """The SVG that `pipeline.probe` wrote into `folder`."""
-    return (folder / "limits.svg").read_text(encoding="utf-8")
+    with reading(folder / "limits.svg", AGAIN) as path:
+        return path.read_text(encoding="utf-8")
 
 
 def read(folder: Path) -> tuple[Tables, Facts]:
     """The tables by their names, and what probe.json holds."""
-    facts = json.loads((folder / "probe.json").read_text(encoding="utf-8"))
-    return {name: pd.read_csv(folder / f"{name}.csv") for name in TABLES}, facts
+    with reading(folder / "probe.json", AGAIN) as path:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    tables = {}
+    for name in TABLES:
+        with reading(folder / f"{name}.csv", AGAIN) as path:
+            tables[name] = pd.read_csv(path)
+    return tables, facts
 
 
 def write(folder: Path, tables: Tables, facts: Facts) -> None:

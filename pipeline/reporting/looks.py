@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.files import reading
 from pipeline.reporting.tables import held
 
 # What was fixed before the run, and may not change once a verdict was given.
@@ -24,7 +25,7 @@ def record(path: Path, study: dict[str, Any]) -> tuple[pd.DataFrame, str | None]
         path: looks.csv, which need not exist.
         study: what study.json holds.
     """
-    looks = pd.read_csv(path, dtype={"digest": str}) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    looks = _kept(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
     if not study["trials"]:
         # Without a search no verdict is given, so nothing was looked at.
         return looks, None
@@ -37,6 +38,11 @@ def record(path: Path, study: dict[str, Any]) -> tuple[pd.DataFrame, str | None]
     if (here["studies"], here["trials"]) in sizes:
         return looks, None
     return pd.DataFrame([*looks.to_dict("records"), here], columns=COLUMNS), None
+
+
+def _kept(path: Path) -> pd.DataFrame:
+    with reading(path, f"No command can make it again: take it from git (git checkout -- {path})."):
+        return pd.read_csv(path, dtype={"digest": str})[COLUMNS]
 
 
 def digest(study: dict[str, Any]) -> str:

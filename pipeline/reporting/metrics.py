@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.reporting import anecdote, arms, forecast, importance, measure, recipes, verdicts
 from pipeline.reporting.curves import Curves
-from pipeline.reporting.tables import Results, best_row, champion, ledger, rounded, spread
+from pipeline.reporting.tables import Results, best_row, champion, commits, ledger, rounded, spread
 
 # Beyond these digits two machines may differ.
 DIGITS = 9
@@ -48,9 +48,19 @@ def metrics(results: Results, refusal: str | None = None) -> dict[str, Any]:
         "recipe_gaps": recipes.gaps(results),
         "printed": recipes.printed(results),
     }
+    if trained := commits(results):
+        found["commits"] = trained
+    if results.flags is not None:
+        found["flags"] = flags(results.flags)
     if results.forecast is not None:
         found["horizons"] = forecast.errors(results.forecast)
     return _rounded(found)
+
+
+def flags(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the sanity gates flagged, each fault once, {gate, arms, told, remedy}: arms share their data and their space."""
+    told = table.drop_duplicates().groupby(["gate", "told", "remedy"], sort=False)["arm"]
+    return [{"gate": gate, "arms": list(dict.fromkeys(arms)), "told": seen, "remedy": way} for (gate, seen, way), arms in told]
 
 
 def _verdicts(results: Results, refusal: str | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The report as Markdown, and the README's tables."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,13 @@ def write(folder: Path, metrics: Metrics, results: Results, figures: dict[str, s
 
 def report(metrics: Metrics, study: dict[str, Any], figures: list[str]) -> str:
     """report.md, whole."""
-    parts = [f"# {escape(story.title(metrics, study))}"]
-    for section in story.tell(metrics, study, figures):
+    return document(story.title(metrics, study), story.tell(metrics, study, figures))
+
+
+def document(title: str, sections: Sequence[story.Section]) -> str:
+    """A page of Markdown."""
+    parts = [f"# {escape(title)}"]
+    for section in sections:
         parts += [f"## {section.title}", *map(markdown, section.blocks)]
     return "\n\n".join(parts) + "\n"
 

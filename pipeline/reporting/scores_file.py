@@ -26,6 +26,8 @@ POOL = ("arm", "trial", "validation", "test")
 STUDIES = ("arm", "study", "score")
 HEADERS = f"{','.join(POOL)} (a pool of trials) or {','.join(STUDIES)} (separate studies)"
 LONGEST_LINE = 1 << 20
+# Half a million trials; studies have hundreds. Of more arms, each pair of which is compared, nobody could say what won.
+LARGEST_FILE, MOST_ARMS, LONGEST_CELL = 20_000_000, 100, 1_000
 FAILED = float("-inf")
 
 Floats = NDArray[np.float64]
@@ -104,12 +106,18 @@ def read(path: Path) -> ScoresFile:
         if not path.is_file():
             what = "is not a file" if path.exists() else "does not exist"
             raise FairsweepError(f"{path} {what}. Expected a CSV file with the columns {HEADERS}.")
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise FairsweepError(
+                f"{path} has {size:,} bytes, and at most {LARGEST_FILE:,} are read. Expected a row a {POOL[1]} and arm."
+            )
         with path.open(encoding="utf-8-sig", newline="") as file:
             columns, rows = _read_rows(path, file)
     except UnicodeDecodeError as error:
         raise _not_utf8(path) from error
     except OSError as error:
-        raise FairsweepError(f"{path} cannot be read: {error.strerror}.") from error
+        raise FairsweepError(
+            f"{path} cannot be read: {error.strerror}. Make it readable (ls -l), or give another file."
+        ) from error
     _check_arms(path, columns, rows)
     arms = {name: Arm(tuple(arm.lines), np.array(arm.validation), np.array(arm.score), arm.guessed) for name, arm in rows.items()}
     return ScoresFile(path, "pool" if columns == POOL else "studies", arms)
@@ -147,6 +155,8 @@ def _records(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         except csv.Error as error:
             text = f"cannot be read as CSV ({error}). Close each quote, and write a quote within quotes twice."
             raise _fault(path, line, None, text) from error
+        if long := [at for at, cell in enumerate(cells, 1) if len(cell) > LONGEST_CELL]:
+            raise _fault(path, line, long[0], f"is longer than {LONGEST_CELL} characters. Expected a name or a number.")
         if cells and cells != [""]:
             yield line, cells
 
@@ -248,6 +258,10 @@ def _check_arms(path: Path, columns: tuple[str, ...], arms: dict[str, _Rows]) ->
     if len(arms) < 2:
         found = f"only {next(iter(arms))!r}" if arms else "no row below the header"
         raise FairsweepError(f"{path}, column arm: found {found}. Expected at least two arms to compare, a row a {columns[1]}.")
+    if len(arms) > MOST_ARMS:
+        raise FairsweepError(
+            f"{path}, column arm: {len(arms):,} arms, and at most {MOST_ARMS} are compared. Is it the right column?"
+        )
     if columns == STUDIES:
         return
     first, *others = arms

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.evidence.verdict import ahead
 from pipeline.reporting import measure, words
 from pipeline.reporting.measure import Measure
-from pipeline.reporting.verdicts import ahead
 from pipeline.reporting.words import chance, decimal, p_value
 
 Metrics = dict[str, Any]

@@ -42,6 +42,7 @@ class Plot:
     caption: str
 
 
+FLAGS = "What the sanity gates flagged"
 PROBE = "What limits a recurrent cell, measured on this machine"
 
 Block = Text | Bullets | Terms | Table | Matrix | Plot
@@ -82,6 +83,7 @@ def probe(told: dict[str, Any]) -> list[Block]:
 def _searched(metrics: Metrics, study: dict[str, Any]) -> list[Section]:
     return [
         Section("answer", "The question and the answer", _answer(metrics, study)),
+        Section("flags", FLAGS, _flags(metrics)),
         Section("matrix", "The verdict matrix", _matrix(metrics, study)),
         Section("scores", "What each cell scores", _scores(metrics, study)),
         *([Section("recipes", "Recipes side by side", _side_by_side(metrics))] if len(study["recipes"]) > 1 else []),
@@ -116,6 +118,7 @@ def _recipes_alone(metrics: Metrics, study: dict[str, Any]) -> list[Section]:
             "The question and the answer",
             [Text(words.question(metrics, study)), Text(words.answer(metrics), "lead"), Text(words.baseline_short(metrics))],
         ),
+        Section("flags", FLAGS, _flags(metrics)),
         Section("scores", "What each recipe scores", scores),
         Section("recipes", "Recipes side by side", _side_by_side(metrics)),
         Section("forecast", "The forecasts", _forecast(metrics)),
@@ -151,6 +154,13 @@ def _answer(metrics: Metrics, study: dict[str, Any]) -> list[Block]:
         ),
         Text(words.baseline_short(metrics)),
     ]
+
+
+def _flags(metrics: Metrics) -> list[Block]:
+    told = words.flag_sentences(metrics)
+    if not told:
+        return []
+    return [Text("Seen while the study ran; what follows stands on it."), Bullets(told)]
 
 
 def _matrix(metrics: Metrics, study: dict[str, Any]) -> list[Block]:

@@ -15,9 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.data.form import Form
-from pipeline.errors import FairsweepError
+from pipeline.files import reading
 
 DIGITS = 6
+AGAIN = "Expected the tables of `evaluate`. Run `dvc repro evaluate`."
 # Of two balanced classes, where no baseline says it.
 GUESSED_VALIDATION = 0.5
 TRIVIAL = "trivial"
@@ -32,7 +33,7 @@ OFF = {
     "train.clipvalue": None,
     "train.buckets": 1,
 }
-TEXT = {"arm": str, "kind": str, "state": str, "reason": str, "backend": str, "overrides": str, "worker": str}
+TEXT = {"arm": str, "kind": str, "state": str, "reason": str, "backend": str, "overrides": str, "worker": str, "git": str}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Results:
             who got which right; otherwise float32 [runs, rows], whose mean is the score.
         movies: int32 [rows], which group (movie) a test row belongs to, as anonymous numbers.
         forecast: of a regression, columns date, horizon, truth and a forecast a cell and a baseline, in the unit; otherwise None.
+        flags: columns arm, gate, told, remedy, a row for each fault that a sanity gate saw; None in studies that are older than these.
     """
 
     study: dict[str, Any]
@@ -58,6 +60,7 @@ class Results:
     correct: NDArray[np.uint8]
     movies: NDArray[np.integer]
     forecast: pd.DataFrame | None = None
+    flags: pd.DataFrame | None = None
 
     @property
     def form(self) -> Form:
@@ -101,14 +104,16 @@ def load(folder: Path) -> Results:
     """Reads results/STUDY/scores.
 
     Raises:
-        FairsweepError: if a file is missing.
+        FairsweepError: if a file is missing or damaged.
     """
-    study = json.loads(_there(folder / "study.json").read_text(encoding="utf-8"))
-    form = form_of(study["data"])
-    optional = () if form.kind == "regression" else ("forecast",)
+    with reading(folder / "study.json", AGAIN) as path:
+        study = json.loads(path.read_text(encoding="utf-8"))
+        form = form_of(study["data"])
+    optional = [] if form.kind == "regression" else ["forecast"]
+    optional += [] if (folder / "flags.csv").is_file() else ["flags"]
     names = [field.name for field in fields(Results) if field.name not in ("study", "correct", "movies", *optional)]
-    frames = {name: pd.read_csv(_there(folder / f"{name}.csv"), dtype=TEXT) for name in names}
-    with np.load(_there(folder / "correct.npz"), allow_pickle=False) as kept:
+    frames = {name: _frame(folder / f"{name}.csv") for name in names}
+    with reading(folder / "correct.npz", AGAIN) as path, np.load(path, allow_pickle=False) as kept:
         return Results(
             study, correct=kept["correct" if form.metric == "accuracy" else "examples"], movies=kept["movies"], **frames
         )
@@ -173,6 +178,13 @@ def spread(values: pd.Series) -> dict[str, Any]:
     }
 
 
+def commits(results: Results) -> dict[str, int]:
+    """How many runs each commit trained, as timings.csv has it; runs of before it was kept are counted nowhere."""
+    if "git" not in results.timings:
+        return {}
+    return {str(name): int(runs) for name, runs in results.timings["git"].value_counts(sort=False).items()}
+
+
 def cost(runs: pd.DataFrame, timings: pd.DataFrame) -> dict[str, Any]:
     """Failed and pruned runs, epochs trained and seconds of workers' time, of every attempt in the timings."""
     return {
@@ -203,7 +215,6 @@ def rounded(value: float | None) -> float | None:
     return None if value is None or pd.isna(value) else round(float(value), DIGITS)
 
 
-def _there(path: Path) -> Path:
-    if not path.is_file():
-        raise FairsweepError(f"{path} is missing. Expected the tables of `evaluate`. Run `dvc repro evaluate`.")
-    return path
+def _frame(path: Path) -> pd.DataFrame:
+    with reading(path, AGAIN):
+        return pd.read_csv(path, dtype=TEXT)

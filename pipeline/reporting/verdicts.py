@@ -1,6 +1,6 @@
 """The verdicts of a study from its tables: `pairs`, each arm's interval, the winner if there is one, the parts of the variance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.evidence import pool, studies
 from pipeline.evidence.comparison import Films, Rules, compare_pools, compare_studies
 from pipeline.evidence.estimate import Estimate
-from pipeline.evidence.verdict import BETTER, REFUSED, WITHIN
+from pipeline.evidence.verdict import REFUSED, ahead
 from pipeline.reporting import arms
 from pipeline.reporting.tables import Results
 
@@ -65,13 +65,6 @@ def winner(found: Sequence[Pair], cells: Sequence[str]) -> str | None:
         if (best := ahead(pair)) is not None:
             beaten[best] += 1
     return next((cell for cell, count in beaten.items() if count == len(cells) - 1 > 0), None)
-
-
-def ahead(pair: Mapping[str, Any]) -> str | None:
-    """The better arm of a pair whose verdict says that one is."""
-    if pair["verdict"] not in (BETTER, WITHIN):
-        return None
-    return str(pair["a"] if pair["gap"] > 0 else pair["b"])
 
 
 def leaders(found: Sequence[Pair], cells: Sequence[str]) -> list[str]:

@@ -6,10 +6,9 @@ How scores and gaps are told, and what a row of the task is, `measure` says.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipeline.evidence.verdict import BETTER, EQUIVALENT, REFUSED, UNDECIDED, WITHIN
+from pipeline.evidence.verdict import BETTER, EQUIVALENT, REFUSED, UNDECIDED, WITHIN, ahead
 from pipeline.reporting import measure
 from pipeline.reporting.measure import Measure
-from pipeline.reporting.verdicts import ahead
 
 Metrics = dict[str, Any]
 Pair = dict[str, Any]
@@ -58,6 +57,12 @@ def listed(words: Iterable[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows under a header, in columns as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
 def level(metrics: Metrics) -> str:
     """The confidence of the intervals at one look: `95 %`."""
     return f"{number(100 * (1 - metrics['alpha'] / metrics['looks']))} %"
@@ -98,6 +103,16 @@ def question(metrics: Metrics, study: dict[str, Any]) -> str:
         f"Which recurrent cell is better on the task {study['task']['name']}, {listed(cells)}, when each gets a search of "
         f"{counted(metrics['headline'], 'trial')}? How sure are we, and what did the answer cost?"
     )
+
+
+def short(metrics: Metrics) -> str:
+    """The verdict of the whole study as a title."""
+    if not metrics["trials"]:
+        return "No search, so no verdict"
+    if metrics["winner"]:
+        return f"{metrics['winner']} is better than every other cell"
+    refused = all(pair["verdict"] == REFUSED for pair in metrics["pairs"])
+    return "No verdict" if refused else "No single winner"
 
 
 def answer(metrics: Metrics) -> str:
@@ -387,15 +402,20 @@ def edge_sentences(metrics: Metrics) -> list[str]:
     told = []
     for arm, edges in (metrics.get("edges") or {}).items():
         for one in edges:
+            where = f"{arm}, `{one['key']}={plain(one['value'])}`: the best lies in the {one['side']}est tenth of the range"
             if one["warning"]:
                 told.append(
-                    f"{arm}, `{one['key']}`: {one['count']} of the best {one['of']} trials lie in the {one['side']}est tenth of the range "
-                    f"(by chance {p_value(one['chance'])}, in any such tenth {p_value(one['chance_any'])}): {one['remedy']}."
+                    f"{where}, and scores still rise there (a slope as steep by chance {p_value(one['chance'])}, at any end of any cell's "
+                    f"ranges {p_value(one['chance_any'])}): {one['remedy']}."
                 )
-            elif one["winner"]:
-                where = f"the best lies in the {one['side']}est tenth of the range"
-                told.append(f"{arm}, `{one['key']}={plain(one['value'])}`: {where}; a note, no warning.")
+            else:
+                told.append(f"{where}; a note, no warning.")
     return told
+
+
+def flag_sentences(metrics: Metrics) -> list[str]:
+    """What the sanity gates flagged while the study ran, and what to do about it."""
+    return [f"{listed(one['arms'])}, {one['gate']}: {one['told']}. {one['remedy']}." for one in metrics.get("flags", [])]
 
 
 def champion_sentence(metrics: Metrics) -> str:

@@ -55,12 +55,18 @@ def draw(config: Config, row: int) -> dict[str, Any]:
 
 def overrides(values: Mapping[str, Any]) -> list[str]:
     """`values` as Hydra overrides, which `values_of` reads back."""
+    return [f"{key}={_written(value)}" for key, value in values.items()]
+
+
+def _written(value: Any) -> str:
     words: dict[Any, str] = {None: "null", True: "true", False: "false"}
-    return [f"{key}={words[value] if value is None or isinstance(value, bool) else value}" for key, value in values.items()]
+    return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
-def values_of(config: Config, row: typing.Sequence[str]) -> dict[str, Any]:
-    """The values in `row`, a list of overrides, held against the space.
+def values_of(
+    config: Config, row: typing.Sequence[str], table: str = "the drawn table", remedy: str = "Draw it again: dvc repro draw"
+) -> dict[str, Any]:
+    """The values in `row` of `table`, a list of overrides, held against the space.
 
     Raises FairsweepError for a key that is not searched, one that is missing, or a value outside its range: Optuna would use
     the value with a warning and drop the key in silence.
@@ -71,16 +77,19 @@ def values_of(config: Config, row: typing.Sequence[str]) -> dict[str, Any]:
     texts = dict(override.split("=", 1) for override in row)
     if set(texts) != set(spread):
         odd = sorted(set(texts) ^ set(spread))
-        raise FairsweepError(f"the drawn table and conf/space differ in {', '.join(odd)}. Draw it again: dvc repro draw")
+        raise FairsweepError(f"{table} and the study's space, of conf/space, differ in {', '.join(odd)}. {remedy}")
     values = {}
     for key, text in texts.items():
         try:
-            value = yaml.safe_load(text)
-            value = float(value) if isinstance(spread[key], FloatDistribution) else value
-            inside = spread[key]._contains(spread[key].to_internal_repr(value))
+            own = spread[key]
+            # YAML reads 1e-05 as text: a choice is known by how it is written.
+            choices = {_written(choice): choice for choice in own.choices} if isinstance(own, CategoricalDistribution) else {}
+            value: Any = choices[text] if text in choices else yaml.safe_load(text)
+            value = float(value) if isinstance(own, FloatDistribution) else value
+            inside = own._contains(own.to_internal_repr(value))
         except (TypeError, ValueError):
             inside = False
         if not inside:
-            raise FairsweepError(f"the drawn table has {key}={text}, outside {spread[key]}. Draw it again: dvc repro draw")
+            raise FairsweepError(f"{table} has {key}={text}, outside {spread[key]}. {remedy}")
         values[key] = value
     return values

@@ -7,9 +7,9 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.data.form import Form
 from pipeline.errors import FairsweepError
-from pipeline.search.coordinator import Follow, Prune, Start, run_jobs
+from pipeline.search.coordinator import First, Follow, Prune, Start, run_jobs
 from pipeline.search.progress import Progress
-from pipeline.search.state import Job, Record, State
+from pipeline.search.state import Job, Record, State, trained_on
 from pipeline.search.studies import Sequential
 
 Tell = Callable[[Record], None]
@@ -23,22 +23,33 @@ def complete(
     tell: Sequence[Tell],
     start: Start = lambda job: None,
     form: Form | None = None,
+    first: First = lambda pool: None,
 ) -> list[Record]:
     """The records of all `jobs`, in their order.
 
-    `start` sees a job as it is handed out, each of `tell` every record, old ones too; `form` words the scores.
+    `start` sees a job as it is handed out, each of `tell` every record, old ones too; `form` words the scores. `first` has the
+    workers first, where there is anything to do.
     """
     refuse_test_labels(config)
     records = {job.key: record for job in jobs if (record := state.read(job))}
     missing = [job for job in jobs if job.key not in records]
-    with Progress(f"{stage} {config.cell.arm}", len(jobs), len(records), (form or Form()).told) as progress:
+    if missing and trained_on():
+        raise FairsweepError(
+            f"{len(missing)} runs are missing, and FAIRSWEEP_TRAINED_ON says that another machine trains them. Bring them, or unset it."
+        )
+    with Progress(stage, config, state, len(jobs), len(records), form or Form()) as progress:
         _take_up(list(records.values()), progress, tell)
-        records |= {record.job.key: record for record in _do(config, missing, state, progress, tell, start=start)}
+        records |= {record.job.key: record for record in _do(config, missing, state, progress, tell, start=start, first=first)}
     return [records[job.key] for job in jobs]
 
 
 def complete_studies(
-    config: Config, studies: Sequence[Sequential], state: State, tell: Sequence[Tell], form: Form | None = None
+    config: Config,
+    studies: Sequence[Sequential],
+    state: State,
+    tell: Sequence[Tell],
+    form: Form | None = None,
+    first: First = lambda pool: None,
 ) -> list[Record]:
     """The records of all trials of an arm's separate studies, by study and trial; the studies go on side by side."""
     refuse_test_labels(config)
@@ -53,10 +64,10 @@ def complete_studies(
 
     # Only in a study that prunes do runs wait for an answer.
     asked = None if config.search.pruner == "none" else prune
-    total, told = len(studies) * config.search.trials, (form or Form()).told
-    with Progress(f"tune {config.cell.arm}", total, len(records), told) as progress:
+    total = len(studies) * config.search.trials
+    with Progress("tune", config, state, total, len(records), form or Form()) as progress:
         _take_up(records, progress, tell)
-        records += _do(config, ready, state, progress, tell, follow, asked)
+        records += _do(config, ready, state, progress, tell, follow, asked, first=first)
     return sorted(records, key=lambda record: (record.job.study, record.job.number))
 
 
@@ -87,11 +98,12 @@ def _do(
     follow: Follow = lambda record: None,
     prune: Prune | None = None,
     start: Start = lambda job: None,
+    first: First = lambda pool: None,
 ) -> list[Record]:
     """Do `jobs` and what follows them, each written down as it finishes."""
     records = []
     # Closed at once when writing a record is interrupted, so that no worker is left.
-    with closing(run_jobs(jobs, config.cluster, follow, prune, start)) as finished:
+    with closing(run_jobs(jobs, config.cluster, follow, prune, start, first, progress.at_work)) as finished:
         for record in finished:
             state.save(record)
             records.append(record)

@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from pipeline.config import Config
+from pipeline.config import Config, parameters
 from pipeline.errors import FairsweepError
-from pipeline.files import replace_file
+from pipeline.files import reading, replace_file
 from pipeline.training.fit import Epoch, Run
 from pipeline.training.protocol import PROTOCOL
 
 STATE = Path(".fairsweep/state")
 CODE = ("models", "training", "data", "evidence/scores.py")
+AT_WORK = "at_work.json"
 LOCK_SECONDS = 15.0
 # Trials that a sampler draws at random before it learns from them; Optuna's own 10 would leave a search of 10 nothing to learn.
 STARTUP = 3
@@ -52,6 +53,11 @@ class Job:
         return self.config.search.design == "studies"
 
     @property
+    def name(self) -> str:
+        """Which run of its study it is, as `run=` takes it: `gru/tuned/3`, of separate studies `gru/0/tuned/3`."""
+        return "/".join([self.config.cell.arm, *([str(self.study)] if self.separate else []), self.kind, str(self.number)])
+
+    @property
     def key(self) -> str:
         """The name of its file: kind, study where there are several, number, and eight digits of what it is trained with."""
         trained_with = {name: dataclasses.asdict(self.config)[name] for name in ("cell", "model", "train", "seed")}
@@ -63,13 +69,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Record:
-    """A finished run and where it was done: `attempt` from 1, `started` in seconds since 1970."""
+    """A finished run and where it was done: `attempt` from 1, `started` in seconds since 1970, `git` the coordinator's commit."""
 
     job: Job
     run: Run
     attempt: int
     worker: str
     started: float
+    git: str = ""
 
 
 def digest(document: Any) -> str:
@@ -108,6 +115,11 @@ def task_settings(config: Config) -> dict[str, Any]:
     return {key: value for key, value in dataclasses.asdict(config.task).items() if key not in sources}
 
 
+def trained_on() -> dict[str, str]:
+    """{library: version} of another machine that trains for this one, which then trains nothing: FAIRSWEEP_TRAINED_ON, `jax==0.11.2`."""
+    return dict(one.split("==", 1) for one in os.environ.get("FAIRSWEEP_TRAINED_ON", "").split())
+
+
 def settings(config: Config, stage: str, data_digest: str) -> dict[str, Any]:
     """What the state's digest covers."""
     whole = dataclasses.asdict(config)
@@ -120,12 +132,26 @@ def settings(config: Config, stage: str, data_digest: str) -> dict[str, Any]:
         "stage": stage,
         "protocol": PROTOCOL,
         "code": code_digest(),
-        "backend": {name: version(name) for name in libraries},
+        "backend": {name: trained_on().get(name) or version(name) for name in libraries},
         "data": data_digest,
         "task": task_settings(config),
         **{name: whole[name] for name in kept},
         **({"search": asked} if config.search.design == "studies" else {}),
     }
+
+
+def search_settings(config: Config, data_digest: str) -> dict[str, Any]:
+    """`settings` of the stage `tune`: what is searched has no fixed value that a trial could depend on."""
+    document = settings(config, "tune", data_digest)
+    for key in parameters(config):
+        section, name = key.split(".")
+        document[section].pop(name)
+    return document
+
+
+def place(document: dict[str, Any]) -> Path:
+    """The folder of the state of `document` (see `settings`), whether it is there or not."""
+    return STATE / digest(document)[:16]
 
 
 class State:
@@ -141,20 +167,24 @@ class State:
 
         Raises FairsweepError when another process holds it for longer than 15 s.
         """
-        folder = STATE / digest(document)[:16]
+        folder = place(document)
         folder.mkdir(parents=True, exist_ok=True)
         owner = folder / "owner"
         lock = FileLock(folder / "lock", timeout=LOCK_SECONDS)
         try:
             lock.acquire()
         except Timeout as error:
-            holder = owner.read_text().strip() if owner.exists() else "unknown"
+            holder = owner.read_text().strip() if owner.exists() else ""
+            stop = f"kill {holder}" if holder else f"fuser -k {lock.lock_file}"
             raise FairsweepError(
-                f"process {holder} is already running this study's {document['stage']} of {document['cell']['arm']} "
-                f"(lock {lock.lock_file}). Wait for it, or stop it: kill {holder}"
+                f"process {holder or 'of an unknown number'} is already running this study's {document['stage']} of "
+                f"{document['cell']['arm']} (lock {lock.lock_file}). Wait for it, or stop it: {stop}"
             ) from error
         try:
             owner.write_text(f"{os.getpid()}\n")
+            # A process that was killed while it wrote.
+            for part in folder.glob(".*.part"):
+                part.unlink()
             with replace_file(folder / "settings.json") as part:
                 part.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
             yield cls(folder)
@@ -172,7 +202,7 @@ class State:
         model = run.pop("model")
         if model is not None:
             arrays["model"] = np.frombuffer(model, np.uint8)
-        facts = {"run": run, "attempt": record.attempt, "worker": record.worker, "started": record.started}
+        facts = {"run": run, "attempt": record.attempt, "worker": record.worker, "started": record.started, "git": record.git}
         present = {name: value for name, value in arrays.items() if value is not None}
         with replace_file(self.path(record.job)) as part, part.open("wb") as file:
             np.savez(file, facts=np.array(json.dumps(facts)), **present)
@@ -182,14 +212,20 @@ class State:
         path = self.path(job)
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as file:
+        remedy = f"Remove it, and this run is done again: rm {path}"
+        with reading(path, remedy), np.load(path, allow_pickle=False) as file:
             facts = json.loads(str(file["facts"]))
             run = Run(**{**facts.pop("run"), "epochs": []})
             run.epochs = [Epoch(**epoch) for epoch in json.loads(str(file["facts"]))["run"]["epochs"]]
             run.validation_logits = file.get("validation_logits")
             run.test_logits = file.get("test_logits")
             run.model = file["model"].tobytes() if "model" in file else None
-        return Record(job, run, **facts)
+            return Record(job, run, **facts)
+
+    def show(self, workers: int, running: Sequence[tuple[str, float]], pages: str | None) -> None:
+        """Leave a word for whoever watches: the workers, what they train and since when, the address of Dask's pages."""
+        with replace_file(self.folder / AT_WORK) as part:
+            part.write_text(json.dumps({"workers": workers, "running": running, "pages": pages}))
 
     def notes(self, name: str) -> dict[str, str]:
         """What was noted under `name`, the latest of each key; a line that a crash cut off was never noted."""

@@ -14,7 +14,7 @@ from pipeline.search.state import Record
 
 RUN = ("state", "reason", "seed", "backend", "epochs", "best_epoch", "validation", "validation_loss", "parameters", "overrides")
 EPOCH = ("epoch", "loss", "accuracy", "validation_loss", "validation")
-TIMING = ("attempt", "worker", "started", "seconds", "compile_seconds")
+TIMING = ("attempt", "worker", "started", "seconds", "compile_seconds", "git")
 
 
 def number(value: float | None) -> str:
@@ -73,6 +73,7 @@ def write_runs(folder: Path, name: str, identity: Sequence[str], config: Config,
             record.started,
             number(record.run.seconds),
             number(record.run.compile_seconds),
+            record.git,
         ]
         for record in records
     )
@@ -113,7 +114,10 @@ def winners(config: Config, records: Sequence[Record]) -> list[Record]:
         if winner is None:
             where = f" of study {study}" if len(config.search.numbers) > 1 else ""
             reasons = sorted({record.run.reason for record in own})
-            raise FairsweepError(f"every trial{where} of {config.cell.arm} failed: {'; '.join(reasons)}")
+            raise FairsweepError(
+                f"every trial{where} of {config.cell.arm} failed: {'; '.join(reasons)}. Expected one that finished: see whether one run "
+                f"trains, python -m pipeline.train study={config.name} cell={config.cell.arm}, or narrow conf/space."
+            )
         found.append(winner)
     return found
 

@@ -3,7 +3,7 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,17 +105,24 @@ def predict(net: Network, inputs: np.ndarray, form: Form, buckets: Buckets) -> n
             whole[rows, :length] = own
         else:
             whole[rows] = own
+    return stored(whole, form)
+
+
+def stored(outputs: np.ndarray, form: Form) -> np.ndarray:
+    """What is kept of a model's outputs <float32>[rows, ...], as `predict` says."""
     if form.kind == "regression":
-        return whole
-    return (whole[:, 0] if form.kind == "binary" else whole).astype(np.float16)
+        return outputs
+    return (outputs[:, 0] if form.kind == "binary" else outputs).astype(np.float16)
 
 
 def _predicted(net: Network, inputs: np.ndarray, batch: int) -> np.ndarray:
-    rows = len(inputs)
-    missing = -rows % batch
-    if missing:
-        inputs = np.concatenate([inputs, np.zeros((missing, *inputs.shape[1:]), inputs.dtype)])
-    return net.outputs(inputs, batch)[:rows]
+    return net.outputs(filled(inputs, batch), batch)[: len(inputs)]
+
+
+def filled(inputs: np.ndarray, batch: int) -> np.ndarray:
+    """`inputs` with empty rows behind them, until `batch` divides their number."""
+    missing = -len(inputs) % batch
+    return np.concatenate([inputs, np.zeros((missing, *inputs.shape[1:]), inputs.dtype)]) if missing else inputs
 
 
 def should_stop(config: Config, epochs: list[Epoch]) -> bool:
@@ -144,9 +151,18 @@ def train_epoch(
             target = labels[rows, :length] if form.kind == "steps" else labels[rows]
             told = net.run(buckets.cut(inputs[rows], length), target, np.arange(len(rows))[None])
     else:
-        batch = min(config.train.batch_size, len(labels))
-        rows = shuffle.permutation(len(labels))[: len(labels) // batch * batch]
-        told = net.run(inputs, labels, rows.reshape(-1, batch))
+        told = net.run(inputs, labels, shuffled(config, len(labels), shuffle))
+    return trained_epoch(told, form)
+
+
+def shuffled(config: Config, rows: int, shuffle: np.random.Generator) -> np.ndarray:
+    """The whole batches of an epoch over `rows` training rows: <int64>[batches, batch]."""
+    batch = min(config.train.batch_size, rows)
+    return shuffle.permutation(rows)[: rows // batch * batch].reshape(-1, batch)
+
+
+def trained_epoch(told: Told, form: Form) -> Epoch:
+    """The epoch that `told` its means; its validation is not known yet."""
     loss = float(told["loss"])
     if form.metric == "nll":
         return Epoch(loss * form.outputs, -loss * form.outputs, math.nan, math.nan)
@@ -170,23 +186,18 @@ def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable
     buckets = Buckets.of(config, form, data.train_inputs)
     model = compiled(config, form)
     net, run = network(model), Run(parameters=model.count_params())
-    inputs, labels = data.train_inputs, data.train_labels
-    if form.kind == "steps":
-        labels = np.where(labels == NO_LABEL, 0, labels)
+    inputs, labels = data.train_inputs, targets(data)
     shuffle = np.random.default_rng(config.seed)
     marks, weights = [time.perf_counter()], None
     for number in range(1, config.train.epochs + 1):
         epoch = train_epoch(net, config, form, inputs, labels, buckets, shuffle)
-        if not math.isfinite(epoch.loss):
-            return failed(run, f"loss is {epoch.loss} in epoch {number}", started)
+        if wrong := unfit(epoch, number):
+            return failed(run, wrong, started)
         logits = predict(net, data.validation_inputs, form, buckets)
-        if not np.isfinite(logits).all():
-            return failed(run, f"logits are not finite after epoch {number}", started)
-        rated = rate(form.metric, logits, data.validation_labels, form.scale)
-        epoch.validation_loss, epoch.validation = rated.loss, rated.value
-        run.epochs.append(epoch)
-        if run.best is None or config.train.keep == "last" or epoch.validation > run.best.validation:
-            run.best_epoch, run.validation_logits, weights = number, logits, net.weights()
+        if wrong := unfit_logits(logits, number):
+            return failed(run, wrong, started)
+        if take(run, config, data, epoch, logits):
+            weights = net.weights()
         marks.append(time.perf_counter())
         pruned = on_epoch is not None and bool(on_epoch(number, epoch))
         if number == config.train.epochs or should_stop(config, run.epochs):
@@ -196,13 +207,51 @@ def fit(config: Config, data: Data, keep_model: bool = False, on_epoch: Callable
             break
     net.restore(weights)
     run.test_logits = predict(net, data.test_inputs, form, buckets)
-    if not np.isfinite(run.test_logits).all():
-        return failed(run, f"test logits of epoch {run.best_epoch} are not finite", started)
+    if wrong := unfit_test(run.test_logits, run.best_epoch):
+        return failed(run, wrong, started)
     run.model = model_bytes(model) if keep_model else None
     run.seconds = time.perf_counter() - started
-    steps = np.diff(marks)
-    run.compile_seconds = max(0.0, steps[0] - float(np.median(steps[1:]))) if len(steps) > 1 else None
+    run.compile_seconds = first_extra(marks)
     return run
+
+
+def targets(data: Data) -> np.ndarray:
+    """The training labels as the loss takes them: those of padded steps, which count nowhere, are 0."""
+    labels = data.train_labels
+    return np.where(labels == NO_LABEL, 0, labels) if data.form.kind == "steps" else labels
+
+
+def unfit(epoch: Epoch, number: int) -> str | None:
+    """Why a run fails in this epoch, before it predicts; None when it goes on."""
+    return None if math.isfinite(epoch.loss) else f"loss is {epoch.loss} in epoch {number}"
+
+
+def unfit_logits(logits: np.ndarray, number: int) -> str | None:
+    """Why a run fails by its validation logits after epoch `number`; None when it goes on."""
+    return None if np.isfinite(logits).all() else f"logits are not finite after epoch {number}"
+
+
+def unfit_test(logits: np.ndarray, number: int | None) -> str | None:
+    """Why a run fails by its test logits of epoch `number`; None when it does not."""
+    return None if np.isfinite(logits).all() else f"test logits of epoch {number} are not finite"
+
+
+def take(run: Run, config: Config, data: Data, epoch: Epoch, logits: np.ndarray) -> bool:
+    """Rate an epoch by its validation logits and write it down; whether its weights are those to keep so far."""
+    form = data.form
+    rated = rate(form.metric, logits, data.validation_labels, form.scale)
+    epoch.validation_loss, epoch.validation = rated.loss, rated.value
+    run.epochs.append(epoch)
+    best = run.best is None or config.train.keep == "last" or epoch.validation > run.best.validation
+    if best:
+        run.best_epoch, run.validation_logits = len(run.epochs), logits
+    return best
+
+
+def first_extra(marks: Sequence[float]) -> float | None:
+    """What the first epoch took beyond a usual one, in seconds, from the times between them; None of a single one."""
+    steps = np.diff(marks)
+    return max(0.0, float(steps[0] - np.median(steps[1:]))) if len(steps) > 1 else None
 
 
 def model_bytes(model: Any) -> bytes:

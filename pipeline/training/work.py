@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pipeline.config import Config, Task
 from pipeline.data.arrays import Data, load
 from pipeline.errors import FairsweepError
 from pipeline.training.fit import Epoch, Run, fit
+from pipeline.training.population import fit_family
 
 # Separate studies train on a split each: 10 MB for a split of 25,000 reviews of 100 tokens.
 SPLITS = 8
@@ -46,3 +48,27 @@ def train(
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         return Run(state="failed", reason=f"{type(error).__name__}: {first}"[:300])
+
+
+def train_family(configs: Sequence[Config], keep_models: Sequence[bool], folder: Path | None = None) -> list[tuple[Run, int]]:
+    """The run of each config of one family, and how many shared the program it was trained in; one alone is `train`.
+
+    A program that ends in an error, as where the device's memory does, is tried again in two halves, so that what fails in the end
+    is a member's own. What the try cost is in their seconds.
+    """
+    if len(configs) == 1:
+        return [(train(configs[0], keep_models[0], None, folder), 1)]
+    data, started = load_data(configs[0], folder), time.perf_counter()
+    try:
+        return [(run, len(configs)) for run in fit_family(configs, data, keep_models)]
+    except FairsweepError:
+        raise
+    except Exception:
+        lost = time.perf_counter() - started
+    # Out of the handler, which holds on to what the program had of memory.
+    half = len(configs) // 2
+    parts = [slice(half), slice(half, None)]
+    done = [one for part in parts for one in train_family(configs[part], keep_models[part], folder)]
+    for run, _ in done:
+        run.seconds += lost / len(configs)
+    return done

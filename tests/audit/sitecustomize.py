@@ -1,4 +1,4 @@
-"""Loaded by every Python process that has this folder on its path: notes which of the study's files a stage opens."""
+"""Loaded by every Python process that has this folder on its path: notes which of the study's files a stage opens, and who is called."""
 
 import itertools
 import os
@@ -34,5 +34,22 @@ def watch(log: str, root: str, name: str) -> None:
     sys.addaudithook(note)
 
 
+def listen(log: str) -> None:
+    """From here on every host beyond this machine that Python looks up or calls is a line of `log`: event, host, command."""
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def note(event: str, arguments: tuple) -> None:
+        if event not in ("socket.connect", "socket.sendto", "socket.getaddrinfo"):
+            return
+        called = arguments[0] if event == "socket.getaddrinfo" else arguments[1][0] if isinstance(arguments[1], tuple) else ""
+        host = called.decode() if isinstance(called, bytes) else str(called or "")
+        if host and not host.startswith(("127.", "/")) and host not in ("localhost", "::1", "0.0.0.0", "::"):
+            os.write(handle, f"{event}\t{host}\t{' '.join(sys.argv)[:200]}\n".encode())
+
+    sys.addaudithook(note)
+
+
+if "FAIRSWEEP_AUDIT" in os.environ:
+    listen(os.environ["FAIRSWEEP_AUDIT"] + ".called")
 if "FAIRSWEEP_AUDIT" in os.environ and (found := stage()):
     watch(os.environ["FAIRSWEEP_AUDIT"], os.environ["FAIRSWEEP_AUDIT_ROOT"], found)

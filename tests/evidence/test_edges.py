@@ -1,49 +1,106 @@
-"""Edges of range against the binomial law and against draws of the search itself."""
+"""Edges of range: positions, and how often an end is warned of where scores are level there, and where they rise."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
 
 from pipeline.evidence import edges
-from pipeline.evidence.edges import Range
-from pipeline.search.space import sample
-
-
-def test_the_printed_chances():
-    assert edges.chance(3, 5, 0.1) == pytest.approx(0.00856, abs=5e-7)
-    assert edges.chance(4, 10, 0.1) == pytest.approx(0.012795, abs=5e-7)
-    assert edges.chance(0, 10, 0.1) == 1
-    assert edges.chance(4, 10, 0.1) <= edges.RARE < edges.chance(3, 10, 0.1)
+from pipeline.evidence.edges import Range, span
 
 
 def test_positions_lie_on_the_search_scale():
     assert Range(0, 0.5).positions(np.array([0.0, 0.25, 0.5])) == pytest.approx([0, 0.5, 1])
     assert Range(1e-4, 1e-2, log=True).positions(np.array([1e-4, 1e-3, 1e-2])) == pytest.approx([0, 0.5, 1])
     # 45 is never drawn: the last step is 40.
-    assert Range(8, 45, step=8, whole=True).positions(np.array([8, 24, 40])) == pytest.approx([0, 0.5, 1])
+    assert Range(8, 45, step=8).positions(np.array([8, 24, 40])) == pytest.approx([0, 0.5, 1])
+    assert Range(16, 64, choices=(16, 32, 64)).positions(np.array([16, 32, 64])) == pytest.approx([0, 0.5, 1])
 
 
-@pytest.mark.parametrize(
-    ("span", "spread"),
-    [
-        (Range(0.0, 0.5), FloatDistribution(0.0, 0.5)),
-        (Range(3e-4, 1e-2, log=True), FloatDistribution(3e-4, 1e-2, log=True)),
-        (Range(8, 48, step=8, whole=True), IntDistribution(8, 48, step=8)),
-        (Range(0.0, 1.0, step=0.1), FloatDistribution(0.0, 1.0, step=0.1)),
-        (Range(1, 30, whole=True), IntDistribution(1, 30)),
-        (Range(1, 10, log=True, whole=True), IntDistribution(1, 10, log=True)),
-        (Range(8, 256, log=True, whole=True), IntDistribution(8, 256, log=True)),
-    ],
-)
-def test_the_share_of_a_tenth_is_how_often_the_search_draws_there(span, spread):
-    rng = np.random.default_rng(5)
-    drawn = span.positions(np.array([sample(spread, rng) for _ in range(20_000)], float))
-    for upper in (False, True):
-        assert edges.outer(drawn, upper).mean() == pytest.approx(span.share(upper), abs=0.01)
+def test_choices_are_a_range_where_they_are_three_numbers():
+    assert span({"choices": [64, 16, 32], "log": False}) == Range(16, 64, choices=(16, 32, 64))
+    for choices in ([32, 64], [None, 1.0, 2.0], [True, False], ["adam", "rmsprop", "sgd"]):
+        assert span({"choices": choices, "log": False}) is None
+    assert span({"low": 8, "high": 48, "step": 8, "log": False}) == Range(8, 48, step=8)
+    assert span({"low": 8, "high": 12, "step": 8, "log": False}) is None
 
 
-def test_the_share_of_steps_is_counted():
-    assert Range(8, 48, step=8, whole=True).share(True) == pytest.approx(1 / 6)
-    assert Range(0.0, 1.0, step=0.1).share(False) == pytest.approx(2 / 11)
-    assert Range(0.0, 1.0, step=0.1).share(True) == pytest.approx(2 / 11)
-    assert Range(0.0, 0.3, step=0.1).share(True) == pytest.approx(1 / 4)
+def parabola(top: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Scores that are best at `top`, in ranges from the lower end, and lose 4 a range squared."""
+    return lambda places: -4 * (places - top) ** 2
+
+
+def found(scores: np.ndarray, places: np.ndarray, arms: int = 1) -> list[edges.Edge]:
+    """The edges of three ranges of which the first has its trials at `places`, the others where they cannot matter."""
+    spans = {key: Range(0.0, 1.0) for key in ("a", "b", "c")}
+    trials = [{"a": place, "b": 0.5, "c": 0.5} for place in places]
+    return edges.edges(spans, trials, scores, trials[int(np.argmax(scores))], arms)
+
+
+def warned(score: Callable[[np.ndarray], np.ndarray], noise: float, trials: int, draws: int, seed: int) -> float:
+    """In which share of `draws` searches an end is warned of."""
+    rng, warnings = np.random.default_rng(seed), 0
+    for _ in range(draws):
+        places = rng.random(trials)
+        warnings += any(edge.warning for edge in found(score(places) + rng.normal(0, noise, trials), places))
+    return warnings / draws
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_scores_that_rise_to_the_end_are_a_warning_and_level_ones_a_note(upper):
+    rng = np.random.default_rng(0)
+    places = rng.random(30)
+    away = 1 - places if upper else places
+    (edge,) = found(-away + rng.normal(0, 0.02, 30), places)
+    assert (edge.key, edge.upper, edge.end, edge.warning) == ("a", upper, float(upper), True)
+    assert edge.remedy == f"search a {'above 1' if upper else 'below 0'} too (conf/space), if such values make sense"
+    assert edge.chance_any == pytest.approx(6 * edge.chance)
+    (more,) = found(-away + np.random.default_rng(1).normal(0, 0.02, 30), places, arms=3)
+    assert more.chance_any == pytest.approx(18 * more.chance)
+    # Best at the end, where it levels off.
+    scores = -4 * away**2
+    scores[np.argmin(away)] += 0.01
+    (edge,) = found(scores + rng.normal(0, 1e-3, 30), places)
+    assert not edge.warning
+
+
+def test_a_best_trial_within_the_range_is_no_edge():
+    places = np.linspace(0, 1, 30)
+    assert found(parabola(0.5)(places), places) == []
+
+
+def test_too_few_trials_or_values_and_equal_scores_tell_nothing():
+    places = np.linspace(0, 1, 30)
+    assert edges.slope_chance(places[-5:], places[-5:], True) == 1
+    assert edges.slope_chance(np.repeat([0.0, 1.0], 15), places, True) == 1
+    assert edges.slope_chance(places, np.full(30, 0.7), True) == 1
+    # Three values are a parabola, even when two of them alone lie near the end.
+    assert edges.slope_chance(np.tile([0.0, 0.5, 1.0], 10), np.tile([0.0, 0.5, 1.0], 10) + places / 100, True) < 1e-6
+
+
+def test_ends_of_choices_are_told_when_they_are_a_warning():
+    spans = {"a": Range(16, 64, choices=(16, 32, 64))}
+    trials = [{"a": (16, 32, 64)[place % 3]} for place in range(30)]
+    scores = np.random.default_rng(0).normal(0.8, 0.01, 30)
+    assert edges.edges(spans, trials, scores, {"a": 64}, 1) == []
+    rising = scores + 0.1 * np.array([trial["a"] / 64 for trial in trials])
+    (edge,) = edges.edges(spans, trials, rising, {"a": 64}, 1)
+    assert edge.warning
+
+
+def test_level_ends_are_rarely_warned_of_and_rising_ones_mostly():
+    told = {}
+    for trials in (20, 30, 60):
+        for name, score in (
+            ("no effect", lambda places: 0 * places),
+            ("best at .8", parabola(0.8)),
+            ("best at the end", parabola(1.0)),
+        ):
+            told[name, trials] = warned(score, 0.3, trials, 1000, seed=trials)
+            assert told[name, trials] <= edges.LEVEL, told
+        for top in (1.5, 2.0):
+            told[top, trials] = warned(parabola(top), 0.3, trials, 1000, seed=trials)
+    print(told)
+    # The end lies half a range, or a whole one, short of the best values; scores of equal trials scatter by 0.3.
+    assert [told[2.0, trials] > share for trials, share in ((20, 0.6), (30, 0.8), (60, 0.9))] == [True] * 3
+    assert told[1.5, 60] > 0.8

@@ -1,6 +1,8 @@
 """The network: its size, its initial weights, its heads, what masking does."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from pipeline.config import Cell, Config, Model, Task, Train, compose
 from pipeline.data.form import PAD, Form
 from pipeline.errors import FairsweepError
 from pipeline.models import build
-from pipeline.models.cells import CELLS
+from pipeline.models.cells import CELLS, load_model
 from pipeline.training import backend
 
 LENGTH, VOCABULARY = 8, 24
@@ -72,6 +74,20 @@ def test_a_cell_that_reads_both_ways_has_twice_the_weights_and_other_ones(cell: 
     kernels = [weight for weight in model.get_layer(f"bi_{cell}_0").weights if weight.path.endswith("/kernel")]
     assert len(kernels) == 2
     assert not np.array_equal(*(np.asarray(kernel) for kernel in kernels))
+
+
+@pytest.mark.parametrize("cell", EVERY)
+def test_the_same_seed_draws_the_same_masks(cell: str) -> None:
+    inputs = np.random.default_rng(0).integers(1, VOCABULARY, (4, LENGTH))
+
+    def drawn(seed: int) -> np.ndarray:
+        model = build_model(config(cell, seed=seed, dropout=0.0, input_dropout=0.5, recurrent_dropout=0.5))
+        # Only the masks differ between seeds.
+        model.set_weights([np.full_like(weight, 0.3) for weight in model.get_weights()])
+        return np.asarray(model(inputs, training=True))
+
+    assert np.array_equal(drawn(1), drawn(1))
+    assert not np.array_equal(drawn(1), drawn(2))
 
 
 @pytest.mark.parametrize(("cell", "parameters"), [("rnn", 12_714), ("gru", 35_370), ("lstm", 46_698)])
@@ -227,3 +243,45 @@ def test_the_output_is_one_logit_a_review() -> None:
     assert logits.shape == (3, 1)
     assert np.isfinite(logits).all()
     assert model.layers[-1].activation.__name__ == "linear"
+
+
+def touching(path: Path) -> Any:
+    """A model that makes a file when its code is run."""
+    import keras
+
+    marker = str(path.with_name("touched"))
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, keras.layers.Lambda(lambda values: (open(marker, "w").close(), values)[1])(inputs))
+
+
+# Keras's own way of storing a variable does not know numpy 2's `copy` keyword yet.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("change", "name", "told"),
+    [
+        (None, "model.keras", r"model\.keras is no model of this project: ValueError, .*Lambda"),
+        (lambda content: content[: len(content) // 2], "model.keras", "is no model of this project"),
+        (lambda content: b"", "model.keras", "is no model of this project"),
+        (None, "model.h5", "there is no such .keras file"),
+    ],
+    ids=["code", "cut", "empty", "an older form"],
+)
+def test_a_model_with_code_or_a_damaged_one_is_refused(
+    change: Callable[[bytes], bytes] | None, name: str, told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    touching(path).save(path.with_suffix(".keras"))
+    if change:
+        path.write_bytes(change(path.read_bytes()))
+    # Building it has run it once.
+    (tmp_path / "touched").unlink(missing_ok=True)
+    with pytest.raises(FairsweepError, match=told):
+        load_model(path, Cell("rnn", "rnn"))
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+def test_our_own_models_are_loaded(tmp_path: Path) -> None:
+    made = build_model(config("gru"))
+    made.save(tmp_path / "model.keras")
+    assert same(load_model(tmp_path / "model.keras", Cell("gru", "gru")).get_weights(), made.get_weights())

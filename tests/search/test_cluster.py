@@ -1,8 +1,12 @@
 """Workers of a Dask cluster in processes of their own, joined by its address, and those that SLURM would start: nothing is lost."""
 
 import importlib.util
+import os
+import re
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
@@ -29,6 +33,21 @@ def at(machines: Machines) -> Cluster:
     return Cluster(kind="address", address=machines.address)
 
 
+def test_ctrl_c_is_heard_while_no_worker_has_joined(machines: Machines) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    pressed = threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT))
+    # Started by what was deaf to Ctrl-C, pytest is deaf to it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    pressed.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(run_jobs([job(0)], at(machines)))
+    finally:
+        pressed.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @pytest.mark.usefixtures("study")
 def test_workers_without_the_disk_train_as_this_process_does(machines: Machines) -> None:
     machines.join(2)
@@ -53,6 +72,12 @@ def test_a_cluster_that_cannot_be_used_is_told(machines: Machines) -> None:
         workers(nobody),
     ):
         pass
+    for open_address in ("tcp://10.255.0.1:8786", "tcp://scheduler.example:8786", "10.255.0.1:8786", "ws://10.255.0.1:8786"):
+        with (
+            pytest.raises(FairsweepError, match=r"without TLS.*cluster\.insecure=true"),
+            workers(Cluster(kind="address", address=open_address)),
+        ):
+            pass
     machines.join(1, "--nthreads", "2")
     with pytest.raises(FairsweepError, match=r"has 2 threads, .* --nthreads 1"), workers(at(machines)):
         pass
@@ -69,8 +94,32 @@ def test_a_worker_of_another_version_is_refused(machines: Machines, tmp_path: Pa
         list(run_jobs([job(0)], at(machines)))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("dask_jobqueue") is None, reason="the extra `slurm` is not installed")
-def test_the_slurm_script_asks_for_what_was_set_and_starts_a_worker(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("study")
+def test_a_cluster_with_certificates_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dask
+    from distributed.security import Security
+
+    made = Security.temporary()
+    paths = {}
+    for name in ("tls_ca_file", "tls_worker_cert", "tls_worker_key"):
+        paths[name] = tmp_path / f"{name}.pem"
+        paths[name].write_text(getattr(made, name))
+    told = {"ca-file": paths["tls_ca_file"], "cert": paths["tls_worker_cert"], "key": paths["tls_worker_key"]}
+    machines = Machines(tmp_path / "machines", [word for name, path in told.items() for word in (f"--tls-{name}", str(path))])
+    try:
+        assert machines.address.startswith("tls://")
+        machines.join()
+        at_home = {f"distributed.comm.tls.client.{name}": str(told[name]) for name in ("cert", "key")}
+        with dask.config.set({"distributed.comm.tls.ca-file": str(told["ca-file"]), **at_home}):
+            (record,) = run_jobs([job(0)], at(machines))
+        assert_same(record.run, 0)
+    finally:
+        machines.close()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("dask_jobqueue") is None, reason="the extra `cluster` is not installed")
+def test_the_slurm_script_asks_for_what_was_set_and_starts_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     asked = Cluster(
         kind="slurm",
         memory="3GB",
@@ -86,8 +135,14 @@ def test_the_slurm_script_asks_for_what_was_set_and_starts_a_worker(tmp_path: Pa
         for line in ("-p long", "-A lab7", "-t 01:30:00", "--cpus-per-task=1", "--mem=3G", "--nice=5"):
             assert f"#SBATCH {line}" in lines, script
         assert "echo ready" in lines
-        assert 'export OMP_NUM_THREADS="1"' in lines
+        assert {'export OMP_NUM_THREADS="1"', 'export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED="False"'} <= set(lines)
         assert "--nthreads 1" in script
+        # Traffic is encrypted unless told otherwise, by certificates that the user alone may read.
+        assert cluster.scheduler_address.startswith("tls://")
+        keys = re.findall(r"--tls-\S+ (\S+)", script)
+        assert len(keys) == 3
+        assert {Path(key).parent.name for key in keys} == {"tls"}
+        assert {Path(key).stat().st_mode & 0o077 for key in keys} == {0}
         (tmp_path / "job.sh").write_text(script)
         # SLURM would run it on a node; here it is run as it is.
         process = subprocess.Popen(["bash", "job.sh"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -102,6 +157,10 @@ def test_the_slurm_script_asks_for_what_was_set_and_starts_a_worker(tmp_path: Pa
             process.kill()
             process.wait()
             subprocess.run(["pkill", "-f", cluster.scheduler_address], check=False)
+    # dask-jobqueue leaves these to the end of the process, whose warnings are errors here.
+    for name, value in vars(cluster).items():
+        if hasattr(value, "close") and name.startswith("_job_"):
+            value.close()
 
 
 @pytest.mark.long

@@ -14,10 +14,13 @@ import numpy as np
 import psutil
 import pytest
 
+from faults import is_worker, kill_one_that_trains
 from pipeline.config import Cell, Cluster, Config, Model, Task, Train, with_overrides
 from pipeline.data import arrays, sources
-from pipeline.search.coordinator import run_jobs
+from pipeline.search import coordinator
+from pipeline.search.coordinator import asked, run_jobs
 from pipeline.search.state import Job, Record
+from pipeline.search.workers import workers
 from pipeline.training.fit import Run
 from pipeline.training.work import train
 
@@ -54,9 +57,20 @@ def study(generated_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(distributed, "LocalCluster", any_port)
     folder = tmp_path / "data/tiny"
     arrays.write(sources.read(TASK, generated_archive), TASK, folder / "arrays", folder / "sealed")
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_workers_run_without_dasks_profiler_on_one_thread(study: None) -> None:
+    def told() -> tuple[bool, str | None]:
+        import dask
+
+        return dask.config.get("distributed.worker.profile.enabled"), os.environ.get("OMP_NUM_THREADS")
+
+    with workers(Cluster(workers=1)) as pool:
+        assert asked(pool, told) == (False, "1")
 
 
 def job(number: int, *overrides: str) -> Job:
@@ -77,24 +91,6 @@ def assert_same(run: Run, number: int) -> None:
         assert np.array_equal(getattr(run, name), getattr(calm, name))
 
 
-def is_training(process: psutil.Process) -> bool:
-    try:
-        return any("tensorflow" in mapped.path for mapped in process.memory_maps())
-    except psutil.Error:
-        return False
-
-
-def kill_one_that_trains(killed: list[int], over: threading.Event) -> None:
-    """kill -9 for the first worker of this process that trains."""
-    while not over.is_set():
-        for process in psutil.Process().children(recursive=True):
-            if is_training(process):
-                process.kill()
-                killed.append(process.pid)
-                return
-        over.wait(0.02)
-
-
 def by_number(records: Iterator[Record]) -> dict[int, Record]:
     found = list(records)
     assert len({record.job.number for record in found}) == len(found)
@@ -103,14 +99,21 @@ def by_number(records: Iterator[Record]) -> dict[int, Record]:
 
 def test_no_jobs_start_no_workers() -> None:
     assert list(run_jobs([], Cluster(workers=2))) == []
-    assert not [child for child in psutil.Process().children() if is_training(child)]
+    assert not [child for child in psutil.Process().children() if is_worker(child, "tensorflow")]
+
+
+def test_who_started_it_may_have_gone_before_the_first_worker(study: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when dvc is killed while this process imports its libraries."""
+    monkeypatch.setattr(coordinator, "PARENT", os.getppid() + 1)
+    with pytest.raises(coordinator.Stopped, match="has gone; what had finished is kept"):
+        list(run_jobs([job(0)], Cluster(workers=2)))
 
 
 @pytest.mark.usefixtures("study")
 def test_a_run_whose_worker_is_killed_is_done_again_with_the_same_numbers() -> None:
     killed: list[int] = []
     over = threading.Event()
-    killer = threading.Thread(target=kill_one_that_trains, args=(killed, over))
+    killer = threading.Thread(target=kill_one_that_trains, args=("tensorflow", killed, over))
     jobs = [job(0), job(1), job(2, "train.learning_rate=1e38")]
     killer.start()
     try:
@@ -127,7 +130,7 @@ def test_a_run_whose_worker_is_killed_is_done_again_with_the_same_numbers() -> N
     # A training that diverges is a failed run with its reason, and stops no other.
     assert (records[2].run.state, records[2].run.reason) == ("failed", "loss is nan in epoch 1")
     # No worker outlives the last run.
-    assert not [child for child in psutil.Process().children(recursive=True) if is_training(child)]
+    assert not [child for child in psutil.Process().children(recursive=True) if is_worker(child, "tensorflow")]
 
 
 @pytest.mark.usefixtures("study")
@@ -138,3 +141,15 @@ def test_a_run_that_kills_its_worker_three_times_is_a_failed_run() -> None:
     assert records[1].run.best is None
     assert_same(records[0].run, 0)
     assert records[0].attempt == 1
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("study")
+def test_a_run_that_needs_too_much_memory_fails_and_the_others_go_on() -> None:
+    # 160 tokens of two million numbers each: weights, gradients and Adam's two moments are 5 GB.
+    greedy = job(0, "model.embedding=2000000")
+    found = {record.job.number: record for record in run_jobs([greedy, job(1), job(2)], Cluster(workers=2, memory="1500MB"))}
+    assert found[0].run.state == "failed"
+    assert found[0].run.reason == "worker died 3 times" or "memory" in found[0].run.reason.lower()
+    for number in (1, 2):
+        assert_same(found[number].run, number)

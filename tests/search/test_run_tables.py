@@ -29,7 +29,7 @@ def record(number: int, validation: float = 0.75, loss: float = 0.5, kind: str =
         seconds=12.3456789,
         compile_seconds=1.5,
     )
-    return Record(Job(kind, number, config, ["study=tiny", "model.units=8"]), run, 1, "tcp://127.0.0.1:1", 17.5)
+    return Record(Job(kind, number, config, ["study=tiny", "model.units=8"]), run, 1, "tcp://127.0.0.1:1", 17.5, "a1b2-dirty")
 
 
 def failed(number: int, kind: str = "trial") -> Record:
@@ -57,7 +57,7 @@ def test_the_columns_are_the_contracts(trials: Path) -> None:
         "study,arm,trial,state,reason,seed,backend,epochs,best_epoch,validation,validation_loss,parameters,overrides"
     )
     assert header(trials / "epochs.csv") == "study,arm,trial,epoch,loss,accuracy,validation_loss,validation"
-    assert header(trials / "timings.csv") == "study,arm,trial,attempt,worker,started,seconds,compile_seconds"
+    assert header(trials / "timings.csv") == "study,arm,trial,attempt,worker,started,seconds,compile_seconds,git"
 
 
 def test_replicates_have_a_kind_and_a_replicate_for_the_trial(tmp_path: Path) -> None:
@@ -106,6 +106,7 @@ def test_every_epoch_is_a_row_numbered_from_1(trials: Path) -> None:
 def test_times_stand_apart(trials: Path) -> None:
     row = read(trials / "timings.csv")[0]
     assert (row["attempt"], row["started"], row["seconds"], row["compile_seconds"]) == ("1", "17.5", "12.345679", "1.5")
+    assert row["git"] == "a1b2-dirty"
     assert read(trials / "timings.csv")[1]["compile_seconds"] == ""
 
 

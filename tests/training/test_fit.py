@@ -186,7 +186,7 @@ CONNECTED: list[dict[str, Any]] = [
     {"hidden": 4},
 ]
 # Followed by tests of their own, here and in tests/models: sizes by the parameters, rules by the epochs.
-FOLLOWED = {"units", "embedding", "layers", "epochs", "keep", "patience", "floor", "backend", "buckets"}
+FOLLOWED = {"units", "embedding", "layers", "epochs", "keep", "patience", "floor", "backend", "engine", "buckets"}
 
 
 def test_no_setting_is_left_out() -> None:
@@ -392,6 +392,25 @@ def test_a_second_backend_in_one_process_is_refused() -> None:
     other = {"tensorflow": "jax", "jax": "tensorflow"}[BACKEND]
     with pytest.raises(FairsweepError, match=f"train.backend={other}: this process already trains on {BACKEND}"):
         backend.use(other)
+
+
+IN_JAX = """
+import sys
+from pipeline.training import backend
+backend.use("jax")
+import keras
+both = keras.layers.Bidirectional(keras.layers.GRU(2))
+keras.Sequential([keras.Input((3, 1)), both]).to_json()
+assert "tensorflow" not in sys.modules
+import tensorflow
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed")
+def test_keras_on_jax_does_not_import_tensorflow_and_others_may() -> None:
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", IN_JAX], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.long

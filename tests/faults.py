@@ -1,0 +1,90 @@
+"""A fast study that is being disturbed: which of its processes does what, and how far it is."""
+
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from study_copy import StudyCopy
+
+TRIALS = 60
+
+
+def fast_study(root: Path) -> StudyCopy:
+    """60 trials of a second or two for one cell."""
+    copy = StudyCopy(root, "smoke")
+    copy.edit("conf/study/smoke.yaml", "trials: 8", f"trials: {TRIALS}")
+    copy.edit("conf/study/smoke.yaml", "epochs: 4", "epochs: 1")
+    return copy
+
+
+def finished(copy: StudyCopy) -> int:
+    return len(list(copy.root.glob(".fairsweep/state/*/trial-*.npz")))
+
+
+def processes(copy: StudyCopy) -> Iterator[psutil.Process]:
+    """Every process that works in the copy."""
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(copy.root) and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+        except psutil.Error:
+            continue
+
+
+def coordinator(copy: StudyCopy) -> psutil.Process:
+    return next(one for one in processes(copy) if "pipeline.tune" in one.cmdline() and "-m" in one.cmdline())
+
+
+def worker(copy: StudyCopy, of: int | None = None) -> psutil.Process:
+    """A worker that is training, of the process `of`, by default the coordinator that dvc started."""
+    children = (psutil.Process(of) if of else coordinator(copy)).children()
+    return max((one for one in children if "spawn_main" in " ".join(one.cmdline())), key=lambda one: one.cpu_times().user)
+
+
+def is_worker(process: psutil.Process, library: str) -> bool:
+    """Whether a worker has met the library that it trains with.
+
+    A child of any kind has all that its parent had loaded until its own program begins: only a worker's command tells it apart.
+    """
+    with suppress(psutil.Error):
+        return "spawn_main" in " ".join(process.cmdline()) and any(library in mapped.path for mapped in process.memory_maps())
+    return False
+
+
+def kill_one_that_trains(library: str, killed: list[int], over: threading.Event) -> None:
+    """kill -9 for the first worker of this process that has met `library`; its number goes to `killed`."""
+    while not over.wait(0.02):
+        for process in psutil.Process().children(recursive=True):
+            if is_worker(process, library):
+                process.kill()
+                killed.append(process.pid)
+                return
+
+
+def wait_until(condition: Callable[[], bool], copy: StudyCopy, process: subprocess.Popen[str] | None = None) -> None:
+    end = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < end, copy.root.with_suffix(".output").read_text()
+        assert process is None or process.poll() is None, copy.root.with_suffix(".output").read_text()
+        time.sleep(0.05)
+
+
+def stores(copy: StudyCopy) -> dict[str, int]:
+    """Rows of the stores of a study whose one cell was tuned: Optuna's trials by state, MLflow's runs by status, its children."""
+    (study,) = copy.root.glob(".fairsweep/state/*/study.db")
+    counted = {}
+    for path, table, column in ((study, "trials", "state"), (copy.root / "mlflow.db", "runs", "status")):
+        with sqlite3.connect(path) as store:
+            counted |= {
+                f"{table} {name}": rows
+                for name, rows in store.execute(f"select {column}, count(*) from {table} group by {column}")
+            }
+    with sqlite3.connect(copy.root / "mlflow.db") as store:
+        (counted["recorded"],) = store.execute("select count(*) from tags where key = 'kind' and value = 'trial'").fetchone()
+    return counted
