@@ -37,14 +37,25 @@ def processes(copy: StudyCopy) -> Iterator[psutil.Process]:
             continue
 
 
+def command(process: psutil.Process) -> list[str]:
+    """The words of its command, none once it has ended: git comes and goes among the processes of a study."""
+    with suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
 def coordinator(copy: StudyCopy) -> psutil.Process:
-    return next(one for one in processes(copy) if "pipeline.tune" in one.cmdline() and "-m" in one.cmdline())
+    return next(one for one in processes(copy) if {"-m", "pipeline.tune"} <= set(command(one)))
 
 
 def worker(copy: StudyCopy, of: int | None = None) -> psutil.Process:
     """A worker that is training, of the process `of`, by default the coordinator that dvc started."""
     children = (psutil.Process(of) if of else coordinator(copy)).children()
-    return max((one for one in children if "spawn_main" in " ".join(one.cmdline())), key=lambda one: one.cpu_times().user)
+    return max((one for one in children if begun_as_worker(one)), key=lambda one: one.cpu_times().user)
+
+
+def begun_as_worker(process: psutil.Process) -> bool:
+    return "spawn_main" in " ".join(command(process))
 
 
 def is_worker(process: psutil.Process, library: str) -> bool:
@@ -53,7 +64,7 @@ def is_worker(process: psutil.Process, library: str) -> bool:
     A child of any kind has all that its parent had loaded until its own program begins: only a worker's command tells it apart.
     """
     with suppress(psutil.Error):
-        return "spawn_main" in " ".join(process.cmdline()) and any(library in mapped.path for mapped in process.memory_maps())
+        return begun_as_worker(process) and any(library in mapped.path for mapped in process.memory_maps())
     return False
 
 

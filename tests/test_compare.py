@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -296,14 +295,10 @@ def test_help_tells_the_columns_and_every_key(python: Run) -> None:
         assert f"\n{key}\n" in done.stdout
 
 
-def test_a_thousand_trials_an_arm_take_seconds_and_no_heavy_import(python: Run, path: Path) -> None:
+def test_a_thousand_trials_an_arm_take_no_heavy_import(python: Run, path: Path) -> None:
     write_pool(path, 1000, {"lstm": 0.004, "gru": 0.0})
-    begun = time.monotonic()
     done = python("-X", "importtime", "-m", "pipeline.compare", f"scores={path}")
-    seconds = time.monotonic() - begun
     assert done.returncode == 0, done.stderr[-2000:]
     imported = set(re.findall(r"^import time:.*\|\s*(\w+)$", done.stderr, re.MULTILINE))
     assert {"hydra", "scipy"} <= imported
     assert not imported & HEAVY
-    # About 2 s; the rest is room for a busy machine.
-    assert seconds < 15
