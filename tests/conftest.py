@@ -51,6 +51,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (not reads_study(item.nodeid.split("::")[0]), "tests/training/" not in item.nodeid))
 
 
+@pytest.fixture
+def bare_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with conf/ and nothing else."""
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def imdb_archive() -> Path:
     """The real reviews; tests that need them are skipped where they are not at hand."""

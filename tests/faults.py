@@ -45,13 +45,17 @@ def command(process: psutil.Process) -> list[str]:
 
 
 def coordinator(copy: StudyCopy) -> psutil.Process:
-    return next(one for one in processes(copy) if {"-m", "pipeline.tune"} <= set(command(one)))
+    return next(one for one in processes(copy) if begun_as_coordinator(one))
 
 
 def worker(copy: StudyCopy, of: int | None = None) -> psutil.Process:
     """A worker that is training, of the process `of`, by default the coordinator that dvc started."""
     children = (psutil.Process(of) if of else coordinator(copy)).children()
     return max((one for one in children if begun_as_worker(one)), key=lambda one: one.cpu_times().user)
+
+
+def begun_as_coordinator(process: psutil.Process) -> bool:
+    return {"-m", "pipeline.tune"} <= set(command(process))
 
 
 def begun_as_worker(process: psutil.Process) -> bool:

@@ -11,7 +11,7 @@ from pipeline.config import Cluster, compose
 from pipeline.errors import FairsweepError
 from pipeline.planning import inputs, ledger
 from pipeline.planning.probe import order, probe
-from study_copy import ROOT, StudyCopy, files
+from study_copy import StudyCopy, files
 
 
 def plan(copy: StudyCopy, *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -62,15 +62,7 @@ def test_what_cannot_be_run_is_refused_before_anything_is_measured(smoke: StudyC
         assert done.stdout == ""
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with conf/ and nothing else."""
-    (tmp_path / "conf").symlink_to(ROOT / "conf")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_every_arm_is_measured_on_invented_reviews_whatever_the_time(project: Path) -> None:
+def test_every_arm_is_measured_on_invented_reviews_whatever_the_time(bare_project: Path) -> None:
     given = ["study=imdb", "cells=[rnn,gru]", "train.backend=jax"]
     config = compose(given)
     rows = inputs.find(config)
@@ -82,10 +74,10 @@ def test_every_arm_is_measured_on_invented_reviews_whatever_the_time(project: Pa
         assert one.ended - one.ready < 120
         assert one.memory > 2**28
     assert found.begins > 0
-    assert not list(project.rglob("*.npy"))
+    assert not list(bare_project.rglob("*.npy"))
 
 
-def test_what_is_measured_first_tells_most(project: Path) -> None:
+def test_what_is_measured_first_tells_most(bare_project: Path) -> None:
     given = ["study=imdb", "cells=[rnn,lstm]"]
     config = compose(given)
     rows = inputs.find(config)
@@ -99,7 +91,7 @@ def test_what_is_measured_first_tells_most(project: Path) -> None:
     assert queue[4].train.patience is None
 
 
-def test_recipes_alone_are_measured_themselves(project: Path) -> None:
+def test_recipes_alone_are_measured_themselves(bare_project: Path) -> None:
     given = ["study=lengths", "cells=[rnn]"]
     config = compose(given)
     rows = inputs.find(config)
@@ -107,7 +99,7 @@ def test_recipes_alone_are_measured_themselves(project: Path) -> None:
     assert [one.task.length for one in queue] == [50, 100, 250, 500]
 
 
-def test_a_cell_that_cannot_be_trained_is_named(project: Path) -> None:
+def test_a_cell_that_cannot_be_trained_is_named(bare_project: Path) -> None:
     given = ["study=smoke", "cells=[rnn]", "train.backend=jax", "recipes=[]"]
     config = compose(given)
     rows = inputs.find(config)

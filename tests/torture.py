@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from faults import coordinator, fast_study, finished, processes, stores, worker
+from faults import begun_as_coordinator, begun_as_worker, coordinator, fast_study, finished, processes, stores, worker
 from study_copy import StudyCopy, files
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -149,8 +149,7 @@ def long_run(trials: int) -> dict[str, Any]:
             done = finished(copy)
             for process in processes(copy):
                 try:
-                    words = " ".join(process.cmdline())
-                    role = "coordinator" if "-m pipeline.tune" in words else "worker" if "spawn_main" in words else ""
+                    role = "coordinator" if begun_as_coordinator(process) else "worker" if begun_as_worker(process) else ""
                     if role:
                         seen.append((role, done, process.memory_info().rss, process.num_fds()))
                 except (psutil.Error, StopIteration):

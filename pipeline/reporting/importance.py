@@ -33,7 +33,6 @@ from pipeline.reporting.words import plain
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-LABEL = "what explains the spread (broken runs dominate it)"
 CACHE = Path(".fairsweep/importance")
 # The first can be named from 30 complete trials on, an order from 60; more cost minutes and change little.
 FEWEST, FEWEST_ORDERED = 30, 60

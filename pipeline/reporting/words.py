@@ -282,16 +282,6 @@ def _every(arms: Sequence[str], metrics: Metrics) -> str:
     return f"every cell's search ({listed(arms)})" if metrics["trials"] else f"every cell ({listed(arms)})"
 
 
-def optimism_sentences(metrics: Metrics) -> list[str]:
-    """What validation promised of each cell's best, and what fresh runs keep of it."""
-    told = measure.of(metrics)
-    return [
-        f"{arm}: validation said {told.score(values['validation_of_best'])}, fresh runs say {told.score(values['replicates']['mean'])}, "
-        f"optimism {told.points(values['optimism'])} {told.gaps}."
-        for arm, values in metrics["arms"].items()
-    ]
-
-
 def versions(metrics: Metrics) -> dict[str, dict[str, Any]]:
     """The ways of choosing the one run a cell, by what the report calls them."""
     told, found = metrics["anecdote"], {}
