@@ -88,6 +88,7 @@ def test_ends_of_choices_are_told_when_they_are_a_warning():
     assert edge.warning
 
 
+@pytest.mark.simulation
 def test_level_ends_are_rarely_warned_of_and_rising_ones_mostly():
     told = {}
     for trials in (20, 30, 60):

@@ -17,6 +17,7 @@ SAMPLES, TRIALS = 500, 50
 # With fractions of a trial the curve shows the whole distribution, and the exact band is exact.
 BUDGETS = np.concatenate([np.log(0.5) / np.log(np.linspace(0.001, 0.999, 999)), [1, 2, 3, 5, 7, 10, 20, 30, 50]])
 BROKEN = 0.1
+WITHIN = curves._within
 
 
 def reached(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -65,31 +66,32 @@ def learning(rng: np.random.Generator, final: np.ndarray, epochs: int = 6) -> np
 
 
 def median_rule(histories: np.ndarray) -> np.ndarray:
-    """At which epoch each trial of one sample ends, int [trials]: below the median of the earlier ones it is stopped."""
-    trials, epochs = histories.shape
-    ends = np.full(trials, epochs - 1)
+    """At which epoch each trial ends, int [samples, trials]: below the median of its sample's earlier trials it is stopped."""
+    samples, trials, epochs = histories.shape
+    ends = np.full((samples, trials), epochs - 1)
+    rows = np.arange(samples)
     for trial in range(5, trials):
         for epoch in range(epochs - 1):
-            others = histories[:trial][ends[:trial] >= epoch, epoch]
-            if histories[trial, epoch] < np.median(others):
-                ends[trial] = epoch
-                break
+            reached_it = ends[:, :trial] >= epoch
+            others = np.sort(np.where(reached_it, histories[:, :trial, epoch], np.inf), axis=1)
+            count = reached_it.sum(axis=1)
+            median = (others[rows, (count - 1) // 2] + others[rows, count // 2]) / 2
+            running = ends[:, trial] == epochs - 1
+            ends[running & (histories[:, trial, epoch] < median), trial] = epoch
     return ends
 
 
 def test_pruned_trials_count_with_their_best_so_far_and_dropping_them_fails():
     rng, truth, shown = np.random.default_rng(2), true_medians(), BUDGETS >= 5
-    final = reached(rng, (SAMPLES, TRIALS))
-    kept, dropped, share = [], [], []
-    for histories in learning(rng, final):
-        ends = median_rule(histories)
-        scores, whole = histories[np.arange(TRIALS), ends], ends == histories.shape[1] - 1
-        share.append(1 - whole.mean())
-        kept.append(covers(scores, truth, shown))
-        if len(dropped) < 200:  # every number of trials left has limits of its own
-            dropped.append(covers(scores[whole], truth, shown))
-    print(f"pruned {np.mean(share):.2f}: kept {np.mean(kept):.3f}, dropped {np.mean(dropped):.3f}")
-    assert np.mean(share) > 0.3
+    histories = learning(rng, reached(rng, (SAMPLES, TRIALS)))
+    ends = median_rule(histories)
+    whole = ends == histories.shape[2] - 1
+    scores = np.take_along_axis(histories, ends[..., None], -1)[..., 0]
+    kept = [covers(sample, truth, shown) for sample in scores]
+    # Every number of trials left has limits of its own.
+    dropped = [covers(sample[ended], truth, shown) for sample, ended in zip(scores[:200], whole[:200], strict=True)]
+    print(f"pruned {1 - whole.mean():.2f}: kept {np.mean(kept):.3f}, dropped {np.mean(dropped):.3f}")
+    assert 1 - whole.mean() > 0.3
     assert np.mean(kept) >= 0.93
     assert np.mean(dropped) < 0.90
 
@@ -114,7 +116,64 @@ def true_costs(budgets: np.ndarray) -> np.ndarray:
     return np.array(found)
 
 
-def test_the_interval_of_the_cost_curve_holds_the_truth():
+def without_each(trials: Pool, costs: np.ndarray, budgets: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """`curves._within` with each trial left out in turn, float [trials, budgets], for costs that are whole numbers.
+
+    The search changes only in orders where the trial left out is among those that the budget buys, or the next one. In the others
+    at most the mean of a group of equal trials changes.
+    """
+    _, group = np.unique(-trials.validation, return_inverse=True)
+    sizes, sums = np.bincount(group), np.bincount(group, weights=trials.test)
+
+    def mean(chosen: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+        """Mean test score of a group without one trial."""
+        own = group[left_out] == chosen
+        return (sums[chosen] - own * trials.test[left_out]) / np.maximum(sizes[chosen] - own, 1)
+
+    spent = costs[orders].cumsum(axis=1)
+    bought = np.maximum((spent[..., None] <= budgets).sum(axis=1), 1)
+    kept = np.take_along_axis(np.minimum.accumulate(group[orders], axis=1), bought - 1, axis=1)
+    total = np.array([mean(chosen, np.arange(len(group))[:, None]).sum(axis=1) for chosen in kept.T]).T
+    for position in range(orders.shape[1]):
+        ranked = group[orders]
+        ranked[:, position] = len(sizes)  # behind all
+        best = np.minimum.accumulate(ranked, axis=1)
+        for b, budget in enumerate(budgets):
+            (rows,) = np.nonzero(bought[:, b] >= position)
+            left_out = orders[rows, position]
+            within = (spent[rows] <= budget + costs[left_out, None]).sum(axis=1)
+            changed = best[rows, np.maximum(within, 2 if position == 0 else 1) - 1]
+            change = mean(changed, left_out) - mean(kept[rows, b], left_out)
+            total[:, b] += np.bincount(left_out, weights=change, minlength=len(group))
+    return total / len(orders)
+
+
+class AllAtOnce:
+    """Replaces `curves._within` in a cost curve, which asks for the whole first and then for each trial left out."""
+
+    def __call__(
+        self, trials: Pool, costs: np.ndarray, budgets: np.ndarray, orders: np.ndarray, left_out: np.ndarray
+    ) -> np.ndarray:
+        if len(left_out):
+            return self.values[left_out[0]]
+        self.values = without_each(trials, costs, budgets, orders)
+        return WITHIN(trials, costs, budgets, orders, left_out)
+
+
+@pytest.mark.parametrize("steps", [5000, 100])
+def test_a_cost_curve_is_the_same_all_at_once(monkeypatch, steps):
+    """Also where validation has few steps, so that trials tie, and where a budget is less than any trial costs."""
+    validation, test, cost = world(np.random.default_rng(5), (30,))
+    trials, budgets = Pool(np.round(validation * steps) / steps, test), np.array([0.5, 4.0, 12.0, 30.0])
+    scalar = curves.cost_curve(trials, cost, budgets)
+    monkeypatch.setattr(curves, "_within", AllAtOnce())
+    batched = curves.cost_curve(trials, cost, budgets)
+    for field in ("value", "low", "high"):
+        np.testing.assert_allclose(getattr(batched, field), getattr(scalar, field), rtol=0, atol=1e-12)
+
+
+def test_the_interval_of_the_cost_curve_holds_the_truth(monkeypatch):
+    monkeypatch.setattr(curves, "_within", AllAtOnce())
     rng, budgets, worlds = np.random.default_rng(4), np.array([12.0, 30.0, 55.0]), 150
     truth, inside = true_costs(budgets), np.zeros(3)
     for validation, test, cost in zip(*world(rng, (worlds, 60)), strict=True):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ SPACE = [
     {"key": "train.clipnorm", "log": False, "choices": [None, 1.0]},
     {"key": "model.dropout", "low": 0.0, "high": 0.5, "log": False},
 ]
+OPTUNAS_TREE = "optuna.importance._fanova._fanova._FanovaTree"
 TEXTS = {"True": "true", "False": "false", "None": "null"}
 
 
@@ -92,16 +94,96 @@ def test_nothing_is_named_in_noise(few_trees, seed):
     assert max(found["shares"].values()) < found["baseline"] < 1
 
 
+class LeafTree:
+    """Replaces Optuna's `_FanovaTree`: the same variances, computed for all leaves at once instead of node by node."""
+
+    def __init__(self, tree: Any, spaces: np.ndarray) -> None:
+        low, high = np.tile(spaces.T[:, None], (1, tree.node_count, 1))
+        nodes = zip(tree.children_left, tree.children_right, tree.feature, tree.threshold, strict=True)
+        for node, (left, right, feature, threshold) in enumerate(nodes):
+            if left >= 0:
+                low[[left, right]], high[[left, right]] = low[node], high[node]
+                high[left, feature] = low[right, feature] = threshold
+        leaves = tree.children_left < 0
+        self.low, self.high, self.values = low[leaves], high[leaves], tree.value[leaves, 0, 0]
+        used = [np.unique(tree.threshold[tree.feature == feature]) for feature in range(len(spaces))]
+        self.edges = [np.concatenate([[space[0]], inner, [space[1]]]) for space, inner in zip(spaces, used, strict=True)]
+
+    @property
+    def variance(self) -> float:
+        return weighted_variance(self.values, (self.high - self.low).prod(axis=1))
+
+    def get_marginal_variance(self, features: np.ndarray) -> float:
+        """Variance of the mean of the tree over the other features, over the grid of the splits of `features`."""
+        volume = np.delete(self.high - self.low, features, axis=1).prod(axis=1)
+        inside, sizes = np.ones((1, len(volume)), bool), np.ones(1)
+        for feature in features:
+            edges = self.edges[feature]
+            middle = ((edges[1:] + edges[:-1]) / 2)[:, None]
+            cells = (self.low[:, feature] < middle) & (middle < self.high[:, feature])
+            inside = (inside[:, None] & cells).reshape(-1, len(volume))
+            sizes = np.outer(sizes, np.diff(edges)).ravel()
+        weights = inside @ volume
+        return weighted_variance(inside @ (volume * self.values) / weights, weights * sizes)
+
+
+def weighted_variance(values: np.ndarray, weights: np.ndarray) -> float:
+    return float(np.average((values - np.average(values, weights=weights)) ** 2, weights=weights))
+
+
+def with_few_shuffles(spread: importance.Spread, space: list[dict]) -> importance.Found:
+    """As `importance._computed`, but the last shuffle is the first whose share reaches the largest: then nothing is named anyway."""
+    shares = importance._shares(spread.values, spread.scores, space)
+    rng, baseline = np.random.default_rng(importance.SEED), 0.0
+    for _ in range(importance.SHUFFLES):
+        shuffled = importance._shares(spread.values, rng.permutation(spread.scores), space)
+        baseline = max(baseline, *shuffled.values())
+        if baseline >= max(shares.values()):
+            break
+    return importance.Found(shares, baseline)
+
+
+@pytest.fixture
+def fast_forests(few_trees, monkeypatch) -> None:
+    monkeypatch.setattr(OPTUNAS_TREE, LeafTree)
+
+
+def noisy(seed: int) -> tables.Results:
+    rng = np.random.default_rng([1, seed])
+    return drawn(rng, 60, lambda _: rng.normal(0.8, 0.02))
+
+
+def plainly_caused(seed: int) -> tables.Results:
+    rng = np.random.default_rng([2, seed])
+    return drawn(rng, 60, lambda values: slope(values) + rng.normal(0, 0.05))
+
+
 @pytest.mark.simulation
-def test_noise_is_named_once_in_twenty_one_studies_and_a_plain_cause_nearly_always(few_trees):
-    noise, plain = 0, 0
-    for seed in range(60):
-        rng = np.random.default_rng([1, seed])
-        noise += bool(no_cache(drawn(rng, 60, lambda _, rng=rng: rng.normal(0.8, 0.02)))["named"])
-    for seed in range(20):
-        rng = np.random.default_rng([2, seed])
-        found = no_cache(drawn(rng, 60, lambda values, rng=rng: slope(values) + rng.normal(0, 0.05)))
-        plain += found["named"][:1] == ["train.learning_rate"]
+@pytest.mark.parametrize("study", [noisy, plainly_caused])
+def test_fast_forests_explain_as_much_as_optunas(few_trees, monkeypatch, study):
+    monkeypatch.setattr(importance, "DIGITS", 15)
+    space = [importance._even(row) for row in SPACE]
+    some = importance._spread(study(0), "a")
+    original = importance._shares(*some, space)
+    monkeypatch.setattr(OPTUNAS_TREE, LeafTree)
+    assert importance._shares(*some, space) == pytest.approx(original, abs=1e-12)
+
+
+@pytest.mark.simulation
+def test_fewer_shuffles_name_the_same(fast_forests, monkeypatch):
+    monkeypatch.setattr(importance, "SHUFFLES", 4)
+    some = [*map(noisy, range(6)), plainly_caused(0)]
+    whole = [no_cache(study)["named"] for study in some]
+    monkeypatch.setattr(importance, "_computed", with_few_shuffles)
+    assert [no_cache(study)["named"] for study in some] == whole
+    assert 1 <= sum(map(bool, whole)) <= 4
+
+
+@pytest.mark.simulation
+def test_noise_is_named_once_in_twenty_one_studies_and_a_plain_cause_nearly_always(fast_forests, monkeypatch):
+    monkeypatch.setattr(importance, "_computed", with_few_shuffles)
+    noise = sum(bool(no_cache(noisy(seed))["named"]) for seed in range(60))
+    plain = sum(no_cache(plainly_caused(seed))["named"][:1] == ["train.learning_rate"] for seed in range(20))
     print(f"named in noise {noise} of 60, the true first {plain} of 20")
     # More than 7 of 60 at 1/21: chance .01.
     assert noise <= 7
