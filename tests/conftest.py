@@ -1,54 +1,44 @@
 """Archives that tests read: the real one where it lies beside the checkout, and the generated one everywhere."""
 
-import functools
+import contextlib
 import gzip
 import io
 import os
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
+from filelock import FileLock
 
 from pipeline.data.generated import generate
-from pipeline.training.backend import THREADS
+from pipeline.training import backend
 from shown import EVIL, EVIL_FORM, Shown, shown
 from study_copy import StudyCopy
 
 ROOT = Path(__file__).resolve().parents[1]
 # As in every process that trains: a test that imports Keras first would else leave this one with several.
-os.environ.update(THREADS)
+os.environ.update(backend.THREADS)
 
-# Files whose long tests do not fit into CI's ninety minutes beside the others.
-NIGHT = {"test_docs.py", "test_packaging.py"}
+# Programs that XLA compiled for one test serve the others and the next run of the tests.
+with contextlib.chdir(ROOT):
+    backend._keep_programs()
+COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"], "tensorflow")
+COMPILED.mkdir(parents=True, exist_ok=True)
+os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={COMPILED}"
 
-
-class Groups(LoadScopeScheduling):
-    """`make test` runs tests in two processes: each file in one of them, and all files that read the whole study in the same."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::")[0]
-        return "whole study" if reads_study(file) else file
-
-
-@functools.cache
-def reads_study(file: str) -> bool:
-    """Whether a test in `file` uses the fixture `smoke`, which takes a minute."""
-    return "smoke: StudyCopy" in (ROOT / file).read_text("utf-8")
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
-    return Groups(config, log)
+# These files begin first: the one that makes the smoke study, then the longest.
+FIRST = ("test_seal.py", "test_fit.py", "test_population.py")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first: the whole study, then trainings."""
-    for item in items:
-        if item.path.name in NIGHT and item.get_closest_marker("long"):
-            item.add_marker(pytest.mark.night)
-    items.sort(key=lambda item: (not reads_study(item.nodeid.split("::")[0]), "tests/training/" not in item.nodeid))
+    """Sort the files so that no process of pytest waits for the smoke study while there is something else to do."""
+    readers = {item.path for item in items if "smoke" in getattr(item, "fixturenames", ())}
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        return FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST), item.path in readers
+
+    items.sort(key=place)
 
 
 @pytest.fixture
@@ -98,11 +88,25 @@ def inverted_archive(generated_archive: Path, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
-    """The smoke study after a whole `dvc repro`."""
-    copy = StudyCopy(tmp_path_factory.mktemp("smoke") / "study", "smoke")
-    output = copy.repro()
-    assert "distributed" not in output, output
+    """The smoke study after a whole `dvc repro`. It is made once for all processes of pytest, so no test may change it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    root, done = folder / "smoke", folder / "smoke.done"
+    with FileLock(folder / "smoke.lock"):
+        if done.exists():
+            return StudyCopy.existing(root, "smoke")
+        assert not root.exists(), f"the smoke study failed in another process of pytest, see {root}"
+        copy = StudyCopy(root, "smoke")
+        output = copy.repro()
+        assert "distributed" not in output, output
+        done.touch()
     return copy
+
+
+@pytest.fixture
+def finished(smoke: StudyCopy, tmp_path: Path) -> StudyCopy:
+    """The smoke study's data, runs, results and state, in a copy that a test may change."""
+    return StudyCopy(tmp_path / "study", "smoke", dvc=False).take(smoke, "data", "runs", "results", ".fairsweep")
 
 
 @pytest.fixture(scope="session")

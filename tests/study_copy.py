@@ -15,7 +15,6 @@ class StudyCopy:
 
     def __init__(self, root: Path, study: str, dvc: bool = True) -> None:
         self.root, self.study = root, study
-        self.log = root.with_suffix(".opened")
         for folder in ("conf", "pipeline"):
             shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "results" / "probe", root / "results" / "probe")
@@ -24,6 +23,18 @@ class StudyCopy:
         (root / "dvc.yaml").write_text(stages.replace("conf/study/imdb.yaml", f"conf/study/{study}.yaml"))
         if dvc:
             self.run("dvc", "init", "-q", "--no-scm")
+
+    @classmethod
+    def existing(cls, root: Path, study: str) -> "StudyCopy":
+        """The copy that another process made under `root`."""
+        copy = cls.__new__(cls)
+        copy.root, copy.study = root, study
+        return copy
+
+    @property
+    def log(self) -> Path:
+        """Where the commands note each file that they open."""
+        return self.root.with_suffix(".opened")
 
     @property
     def env(self) -> dict[str, str]:

@@ -112,8 +112,7 @@ def test_a_study_that_conf_has_left_behind_and_a_file_too_many_are_named(copy: P
 
 def test_the_command_lists_what_was_edited_without_tensorflow(copy: Path, smoke: StudyCopy) -> None:
     line = edit(FOLDER / "report/report.md", "8 trials", "9 trials")
-    own = StudyCopy.__new__(StudyCopy)
-    own.root, own.study, own.log = copy, "smoke", copy.with_suffix(".opened")
+    own = StudyCopy.existing(copy, "smoke")
     shutil.copytree(smoke.root / "pipeline", copy / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     done = own.run("python", "-X", "importtime", "-m", "pipeline.audit", "study=smoke", check=False)
     assert done.returncode == 1

@@ -255,15 +255,6 @@ LEAKS_OF_WORKERS = {
 }
 
 
-@pytest.fixture
-def finished(smoke: StudyCopy, tmp_path: Path) -> StudyCopy:
-    """What `smoke` has when it is done, in a copy that may be changed: its data, runs and scores."""
-    copy = StudyCopy(tmp_path / "study", "smoke", dvc=False)
-    for folder in ("data", "runs", "results/smoke", ".fairsweep"):
-        shutil.copytree(smoke.root / folder, copy.root / folder)
-    return copy
-
-
 def refused(copy: StudyCopy, command: tuple[str, ...], leak: Leak) -> None:
     """`command` ends in one line about the seal, and writes nothing."""
     before = files(copy.root / "runs")
@@ -398,9 +389,10 @@ def test_the_system_sees_what_python_does_not(finished: StudyCopy) -> None:
     assert telling(seen) == {"data/smoke/sealed/test_labels.npy", "data/smoke/archive/reviews.tar.gz"}
 
 
-@pytest.mark.long
 @pytest.mark.skipif(not STRACE, reason="no strace on the PATH: `apt-get install strace`")
-@pytest.mark.parametrize("stage", ["tune", "replicate"])
+@pytest.mark.parametrize(
+    "stage", [pytest.param("tune", marks=pytest.mark.long), pytest.param("replicate", marks=pytest.mark.night)]
+)
 def test_no_process_of_a_training_opens_what_tells_labels(stage: str, finished: StudyCopy) -> None:
     shutil.rmtree(finished.root / ".fairsweep/state")
     seen = opened_by_the_system(finished, "python", "-m", f"pipeline.{stage}", "study=smoke", "cell=rnn")
