@@ -1,0 +1,67 @@
+""".ci/levels.py runs the levels of tests that fit into the time, in their order, and no level that was not run counts as passed."""
+
+import importlib.util
+import re
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from study_copy import ROOT
+
+
+@pytest.fixture
+def levels() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("levels", ROOT / ".ci/levels.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def results(levels: ModuleType, factor: float, duration: Callable[[str, float], float], failing: str = "") -> dict[str, str]:
+    """The result of each level when a command takes `duration(command, expected seconds at factor 1)` seconds."""
+    now = 0.0
+    seconds = {level.command: level.seconds for level in levels.LEVELS}
+
+    def run(command: str) -> bool:
+        nonlocal now
+        now += duration(command, seconds[command])
+        return command != failing
+
+    return dict(levels.run_levels(levels.LEVELS, factor, run, lambda: now))
+
+
+def test_every_level_runs_on_the_machine_of_the_table(levels: ModuleType) -> None:
+    found = results(levels, 1.0, lambda _, seconds: seconds)
+    assert list(found) == ["default", "lint", "simulation", "long", "bench"]
+    assert all(result.startswith("passed in ") for result in found.values())
+
+
+def test_a_slow_machine_leaves_out_what_does_not_fit_and_says_so(levels: ModuleType) -> None:
+    factor = levels.LIMIT_SECONDS / sum(level.seconds for level in levels.LEVELS[:3]) * 0.99
+    found = results(levels, factor, lambda _, seconds: seconds * factor)
+    assert [result.split()[0] for result in found.values()] == ["passed", "passed", "passed", "not", "not"]
+    assert re.fullmatch(r"not run: about \d+ min, and \d+ min are left", found["long"])
+
+
+def test_a_machine_that_slows_down_is_noticed(levels: ModuleType) -> None:
+    factor = 0.9 * levels.LIMIT_SECONDS / levels.LEVELS[0].seconds
+    found = results(levels, 1.0, lambda _, seconds: seconds * factor)
+    assert found["default"].startswith("passed")
+    assert found["long"].startswith("not run")
+
+
+def test_a_level_that_fails_is_no_reason_to_leave_out_the_next(levels: ModuleType) -> None:
+    found = results(levels, 1.0, lambda _, seconds: seconds, failing="make lint")
+    assert found["lint"].startswith("failed in ")
+    assert found["bench"].startswith("passed in ")
+
+
+def test_a_short_level_runs_where_a_long_one_does_not_fit(levels: ModuleType) -> None:
+    level = levels.Level
+    planned = [level("long", "long", 10 * levels.LIMIT_SECONDS), level("short", "short", 1)]
+    found = dict(levels.run_levels(planned, 1.0, lambda _: True, lambda: 0.0))
+    assert found["long"].startswith("not run")
+    assert found["short"].startswith("passed")
