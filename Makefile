@@ -1,7 +1,9 @@
 # make run: the study (dvc repro).  STUDY=NAME: another one of conf/study/, in a copy under build/.
 STUDY ?= imdb
 PORT ?= 5000
-LEVEL ?= not long and not simulation
+LEVEL ?= not long and not simulation and not night
+# As many processes as cores, four at most: each needs 2 GB of memory.
+PYTEST := python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 VENV := .venv/bin
 STUDIES := $(notdir $(wildcard conf/study/*.yaml))
 COPY := build/$(STUDY)
@@ -10,7 +12,7 @@ MEND := find .dvc/tmp/rwlock dvc.lock -size 0 -delete 2>/dev/null || true
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export FAIRSWEEP_ROOT := $(CURDIR)
-.PHONY: help run smoke plan test ui lint bench bench-full torture gpu-study
+.PHONY: help run smoke plan test night ui lint bench bench-full gpu-study
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -34,8 +36,11 @@ smoke: ## a whole small study on generated text, in build/smoke
 plan: $(VENV)/ready ## what the study would take on this machine, in a minute, before it is paid for (STUDY=imdb)
 	python -m pipeline.plan study=$(STUDY)
 
-test: $(VENV)/ready ## the tests; LEVEL=long or LEVEL=simulation: only those
-	python -m pytest -n 2 --no-loadscope-reorder -m "$(LEVEL)"
+test: $(VENV)/ready ## the tests; LEVEL=long or LEVEL=simulation: only those; ARGS="-k seal --lf": options of pytest
+	$(PYTEST) -m "$(LEVEL)" $(ARGS)
+
+night: $(VENV)/ready ## the heaviest checks, which CI does not run, about three hours; PART=faults: only this one
+	python tests/night.py $(PART)
 
 ui: $(VENV)/ready ## MLflow's pages on http://127.0.0.1:5000 (PORT=5000, STUDY=imdb)
 	@python -c "import socket; socket.create_server(('127.0.0.1', $(PORT)))" 2>/dev/null || \
@@ -50,9 +55,6 @@ bench: $(VENV)/ready ## every promise about speed, an hour and a quarter: docs/p
 
 bench-full: $(VENV)/ready ## the same with more rounds
 	python benchmarks/run.py --full
-
-torture: $(VENV)/ready ## 50 kills at random moments, 2,000 trainings in one study: docs/reliability.md
-	python tests/torture.py
 
 gpu-study: $(VENV)/ready ## imdb_full on a GPU that is at hand for minutes: says what to run there; FROM=FOLDER takes what came back
 	python benchmarks/gpu_study.py next imdb_full $(if $(FROM),--from $(FROM))

@@ -1,19 +1,25 @@
-"""make torture: a study that is killed at random moments, and one of 2,000 trainings. Writes docs/reliability.json,
-and the table of docs/reliability.md.
+"""make night: the heaviest checks. Writes docs/reliability.json and the table of docs/reliability.md.
 
-python tests/torture.py               50 kills of studies of 60 trials, then 2,000 trainings: about half an hour on 2 quiet cores
-python tests/torture.py long_run      only this part (or `faults`); the other keeps what reliability.json says
-python tests/torture.py --short       4 kills and 60 trainings; writes nothing
+    make night                 tests, faults and long_run, about three hours on 2 fast cores
+    make night PART=faults     this part alone; reliability.json keeps the figures of the others
+
+tests: the tests of the level night, whole studies of real data among them (IMDB_ARCHIVE: a local copy of the reviews)
+faults: 50 processes killed at random moments of studies of 60 trials
+long_run: 2,000 trainings in one study
 """
 
+import argparse
+import datetime
 import json
 import os
+import platform
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,7 +30,8 @@ import psutil
 from faults import begun_as_coordinator, begun_as_worker, coordinator, fast_study, finished, processes, stores, worker
 from study_copy import StudyCopy, files
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 RESULTS, PAGE = DOCS / "reliability.json", DOCS / "reliability.md"
 KILLS_A_STUDY = 10
 # A study of 60 trials takes a minute or two; most moments of it are waited for.
@@ -113,11 +120,11 @@ def faults(kills: int, trials: int, seed: int = 0) -> dict[str, int]:
     """The counts over as many studies as `kills` need, each compared with an undisturbed one."""
     draw, counts = random.Random(seed), Counter[str](dict.fromkeys(("orphans", "restarts", EMPTIED), 0))
     with tempfile.TemporaryDirectory() as name:
-        calm = study(Path(name) / "calm", trials)
+        calm = fast_study(Path(name) / "calm", trials)
         calm.repro("tune@rnn")
         expected = files(calm.root / "runs/smoke/tune/rnn", "timings.csv")
         for number, start in enumerate(range(0, kills, KILLS_A_STUDY)):
-            copy = study(Path(name) / f"hit{number}", trials)
+            copy = fast_study(Path(name) / f"hit{number}", trials)
             killed(copy, min(KILLS_A_STUDY, kills - start), draw, counts)
             counts["studies"] += 1
             counts["tables that differ"] += files(copy.root / "runs/smoke/tune/rnn", "timings.csv") != expected
@@ -131,17 +138,10 @@ def faults(kills: int, trials: int, seed: int = 0) -> dict[str, int]:
     return {"kills": sum(number for name, number in counts.items() if name.startswith("kill -9")), **dict(sorted(counts.items()))}
 
 
-def study(root: Path, trials: int) -> StudyCopy:
-    """The fast study with another number of trials."""
-    copy = fast_study(root)
-    copy.edit("conf/study/smoke.yaml", "trials: 60", f"trials: {trials}")
-    return copy
-
-
 def long_run(trials: int) -> dict[str, Any]:
     """One study of tiny trainings of two shapes: what grows with the number of trials, of each process that lives long."""
     with tempfile.TemporaryDirectory() as name:
-        copy = study(Path(name) / "long", trials)
+        copy = fast_study(Path(name) / "long", trials)
         copy.edit("conf/space/smoke.yaml", "  masking: {choices: [true, false]}\n", "")
         dvc = copy.start("dvc", "repro", "tune@rnn")
         seen: list[tuple[str, int, int, int]] = []
@@ -154,7 +154,7 @@ def long_run(trials: int) -> dict[str, Any]:
                         seen.append((role, done, process.memory_info().rss, process.num_fds()))
                 except (psutil.Error, StopIteration):
                     continue
-            time.sleep(1 if trials < 500 else 5)
+            time.sleep(5)
         assert dvc.returncode == 0, copy.root.with_suffix(".output").read_text()[-3000:]
         started = sorted(float(line.split(",")[5]) for line in rows(copy))
     found: dict[str, Any] = {"trials": trials}
@@ -178,44 +178,105 @@ def rows(copy: StudyCopy) -> list[str]:
     return (copy.root / "runs/smoke/tune/rnn/timings.csv").read_text().splitlines()[1:]
 
 
-def table(found: dict[str, Any]) -> str:
-    """The Markdown of docs/reliability.md."""
-    hit, long = found["faults"], found["long_run"]
-    victims = ", ".join(f"{name.split(': ')[1]} {number}" for name, number in hit.items() if ": " in name)
-    zero = [name for name in hit if any(word in name for word in BAD)]
-    lines = ["| what | measured |", "| --- | --- |"]
-    lines.append(
-        f"| processes killed with -9 at random moments of {hit['studies']} studies of 60 trials | {hit['kills']} ({victims}) |"
+def tests() -> dict[str, int]:
+    """Run the tests of the level night and count their outcomes."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "results.xml"
+        started = time.monotonic()
+        subprocess.run(["make", "test", "LEVEL=night", f"ARGS=--junitxml={path}"], cwd=ROOT)
+        suite = ElementTree.parse(path).getroot().find("testsuite")
+    assert suite is not None
+    count = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
+    failed = count["failures"] + count["errors"]
+    return {
+        "passed": count["tests"] - failed - count["skipped"],
+        "failed": failed,
+        "skipped": count["skipped"],
+        "seconds": round(time.monotonic() - started),
+    }
+
+
+def machine() -> str:
+    """The processor's name and the number of its cores."""
+    cpu = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
+        if cpu.exists()
+        else []
     )
-    lines += [f"| `dvc repro` again after them | {hit['restarts']} |", f"| {EMPTIED} | {hit[EMPTIED]} |"]
-    lines += [f"| {name} | {hit[name]} |" for name in zero]
+    return f"{(names or [platform.processor() or platform.machine()])[0]}, {os.cpu_count()} cores"
+
+
+def rows_of_tests(found: dict[str, Any]) -> list[tuple[str, str]]:
+    count = ", ".join(f"{found[name]} {name}" for name in ("passed", "failed", "skipped"))
+    return [("tests of the level night", f"{count}, {found['seconds'] / 60:.0f} min")]
+
+
+def rows_of_faults(found: dict[str, Any]) -> list[tuple[str, str]]:
+    killed = ", ".join(f"{name.split(': ')[1]} {number}" for name, number in found.items() if name.startswith("kill -9"))
+    return [
+        (
+            f"processes killed with -9 at random moments of {found['studies']} studies of 60 trials",
+            f"{found['kills']} ({killed})",
+        ),
+        ("`dvc repro` again after them", str(found["restarts"])),
+        (EMPTIED, str(found[EMPTIED])),
+        *((name, str(found[name])) for name in found if is_loss(name)),
+    ]
+
+
+def rows_of_long_run(found: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
     for role in ("coordinator", "worker"):
-        own = long[role]
-        grown = f"{own['mb']:g} MB, {own['mb_a_1000_trials']:+g} MB and {own['files_a_1000_trials']:+g} open files a 1,000 trials"
-        lines.append(f"| a {role} in one study of {long['trials']:,} trainings | {grown} |")
-    seconds = long["seconds_a_trial"]
-    lines.append(f"| seconds a trial there, second tenth and last | {seconds['second_tenth']:g} and {seconds['last_tenth']:g} |")
+        own = found[role]
+        grown = (
+            f"{own['mb']:g} MB, {own['mb_a_1000_trials']:+g} MB and {own['files_a_1000_trials']:+g} open files per 1,000 trials"
+        )
+        rows.append((f"the {role} of one study of {found['trials']:,} trainings", grown))
+    seconds = found["seconds_a_trial"]
+    rows.append(("seconds per trial there, second tenth and last", f"{seconds['second_tenth']:g} and {seconds['last_tenth']:g}"))
+    return rows
+
+
+ROWS = {"tests": rows_of_tests, "faults": rows_of_faults, "long_run": rows_of_long_run}
+
+
+def is_loss(name: str) -> bool:
+    """Whether a count of `faults` must be zero."""
+    return any(word in name for word in BAD)
+
+
+def table(found: dict[str, Any]) -> str:
+    """The Markdown of docs/reliability.md: one row per figure, with the date and the machine of its measurement."""
+    lines = ["| what | measured | date | machine |", "| --- | --- | --- | --- |"]
+    for part, rows in ROWS.items():
+        if part in found:
+            when = f"{found[part]['date']} | {found[part]['machine']}"
+            lines += [f"| {what} | {measured} | {when} |" for what, measured in rows(found[part])]
     return "\n".join(lines)
 
 
 def with_table(page: str, found: dict[str, Any]) -> str:
     """`page` with the table between its marks."""
-    head, _, rest = page.partition("<!-- torture:begin -->\n")
-    return f"{head}<!-- torture:begin -->\n{table(found)}\n<!-- torture:end -->{rest.partition('<!-- torture:end -->')[2]}"
+    head, _, rest = page.partition("<!-- night:begin -->\n")
+    return f"{head}<!-- night:begin -->\n{table(found)}\n<!-- night:end -->{rest.partition('<!-- night:end -->')[2]}"
 
 
 def main() -> None:
-    short = "--short" in sys.argv[1:]
-    parts = {"faults": lambda: faults(4, 12) if short else faults(50, 60), "long_run": lambda: long_run(60 if short else 2000)}
-    named = [name for name in parts if name in sys.argv[1:]]
-    found = json.loads(RESULTS.read_text()) if named else {}
-    found |= {name: parts[name]() for name in named or parts}
-    print(json.dumps(found, indent=1))
-    if not short:
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-        PAGE.write_text(with_table(PAGE.read_text(), found))
-    lost = {name: number for name, number in found["faults"].items() if number and any(word in name for word in BAD)}
-    sys.exit(f"lost: {lost}" if lost else 0)
+    parts = {"tests": tests, "faults": lambda: faults(50, 60), "long_run": lambda: long_run(2000)}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=parts, help="the parts to run, by default all")
+    results = json.loads(RESULTS.read_text())
+    wrong = []
+    for name in parser.parse_args().parts or parts:
+        found = parts[name]()
+        results[name] = {"date": f"{datetime.date.today()}", "machine": machine(), **found}
+        wrong += [f"{what}: {number}" for what, number in found.items() if number and (what == "failed" or is_loss(what))]
+        # A part is kept as soon as it ends.
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        PAGE.write_text(with_table(PAGE.read_text(), results))
+    print(table(results))
+    sys.exit("\n".join(wrong))
 
 
 if __name__ == "__main__":
