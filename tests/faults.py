@@ -12,13 +12,11 @@ import psutil
 
 from study_copy import StudyCopy
 
-TRIALS = 60
 
-
-def fast_study(root: Path) -> StudyCopy:
-    """60 trials of a second or two for one cell."""
+def fast_study(root: Path, trials: int) -> StudyCopy:
+    """The smoke study with `trials` trials per cell, of a second or two each."""
     copy = StudyCopy(root, "smoke")
-    copy.edit("conf/study/smoke.yaml", "trials: 8", f"trials: {TRIALS}")
+    copy.edit("conf/study/smoke.yaml", "trials: 8", f"trials: {trials}")
     copy.edit("conf/study/smoke.yaml", "epochs: 4", "epochs: 1")
     return copy
 

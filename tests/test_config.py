@@ -323,20 +323,6 @@ def test_one_bad_value_of_a_multirun_starts_no_job(python: Run, tmp_path: Path) 
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_traceback_can_be_asked_for(python: Run) -> None:
-    done = python("-m", "pipeline.train", "trian.epochs=1", HYDRA_FULL_ERROR="1")
-    assert done.returncode == 1
-    assert "Traceback (most recent call last)" in done.stderr
-    assert "trian.epochs: no such key" in done.stderr
-
-
-def test_a_command_that_lacks_its_inputs_says_so_in_one_line(python: Run) -> None:
-    done = python("-m", "pipeline.tune", "study=smoke", "cell=rnn")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: runs/smoke/draw/configurations.csv is missing. Draw it: dvc repro draw")
-    assert done.stderr.count("\n") == 1
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_is_quick_to_come(name: str, python: Run) -> None:
     done = python("-X", "importtime", "-m", f"pipeline.{name}", "--help")
@@ -345,17 +331,6 @@ def test_help_is_quick_to_come(name: str, python: Run) -> None:
     imported = set(re.findall(r"^import time:.*\|\s*(\w+)$", done.stderr, re.MULTILINE))
     assert "hydra" in imported
     assert not imported & {"tensorflow", "keras", "jax", "mlflow", "optuna", "distributed"}
-
-
-def test_draw_and_tune_refuse_a_design_before_they_compute(python: Run, tmp_path: Path) -> None:
-    for name in ("draw", "tune"):
-        done = python("-m", f"pipeline.{name}", "study=smoke", "search.sampler=tpe")
-        assert done.returncode == 1
-        assert done.stderr.startswith("error: search.sampler=tpe: the pooled analysis needs independent random trials")
-    # A whole Gaussian process needs a package that is not among ours.
-    if importlib.util.find_spec("torch") is None:
-        assert "pip install torch" in python("-m", "pipeline.tune", "study=smoke_tpe", "search.sampler=gp").stderr
-    assert not (tmp_path / "data").exists()
 
 
 def test_there_is_a_command_for_each_stage() -> None:

@@ -19,30 +19,34 @@ TRIALS = 12
 TUNE = ("python", "-m", "pipeline.tune", "study=smoke", "cell=rnn")
 
 
-def small_study(root: Path) -> StudyCopy:
-    copy = fast_study(root)
-    copy.edit("conf/study/smoke.yaml", "trials: 60", f"trials: {TRIALS}")
-    return copy
-
-
 def tables(copy: StudyCopy) -> dict[str, bytes]:
     return files(copy.root / "runs/smoke/tune/rnn", "timings.csv")
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
+    """The study before `tune`."""
+    copy = fast_study(tmp_path_factory.mktemp("drawn") / "study", TRIALS)
+    copy.repro("pad", "draw")
+    return copy
+
+
+def copied(drawn: StudyCopy, root: Path) -> StudyCopy:
+    return fast_study(root, TRIALS).take(drawn, "data", "runs", ".dvc/cache", "dvc.lock")
+
+
+@pytest.fixture(scope="module")
+def calm(drawn: StudyCopy, tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
     """The study undisturbed."""
-    copy = small_study(tmp_path_factory.mktemp("calm") / "study")
+    copy = copied(drawn, tmp_path_factory.mktemp("calm") / "study")
     copy.repro("tune@rnn")
     return copy
 
 
 @pytest.fixture
-def hit(calm: StudyCopy, tmp_path: Path) -> StudyCopy:
-    """The same before `tune`."""
-    copy = small_study(tmp_path / "study")
-    copy.repro("pad", "draw")
-    return copy
+def hit(drawn: StudyCopy, tmp_path: Path) -> StudyCopy:
+    """The study before `tune`, to be disturbed."""
+    return copied(drawn, tmp_path / "study")
 
 
 def resumed(copy: StudyCopy, calm: StudyCopy) -> str:

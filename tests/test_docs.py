@@ -90,7 +90,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
 WAITS = ("pipeline.dashboard", "dvc repro", "cluster.dashboard", "cluster=", "task=digits,")
 
 
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.parametrize(("page", "line"), given("python -m pipeline\\.\\w+"))
 def test_each_command_runs(page: str, line: str, studied: StudyCopy) -> None:
     """As it stands on its page, but in the smoke study, which has eight trials."""

@@ -37,6 +37,7 @@ def test_a_finished_study_has_nothing_left_and_knows_its_own_power(smoke: StudyC
     assert files(smoke.root) == before
 
 
+@pytest.mark.long
 def test_a_larger_study_has_its_new_trials_left(smoke: StudyCopy) -> None:
     before = files(smoke.root)
     done = plan(smoke, "search.trials=11", "cells=[gru]")

@@ -1,6 +1,6 @@
 """Members of a family are what they would be alone: weights, batches, masks, results.
 
-On JAX and without TensorFlow, so in a process of their own.
+On JAX and without TensorFlow, so in a process of their own, which also runs tests/models/test_recurrence.py.
 
 The comparison is one epoch of each member, in its family and alone; parameters agree to 1e-4 of the largest of their kind.
 """
@@ -14,6 +14,7 @@ import sys
 import threading
 from dataclasses import fields, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,12 @@ TOLERANCE = 1e-4
 
 needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed")
 in_jax = pytest.mark.skipif(not HERE, reason="runs in the process that the first test starts")
+FILES = ("tests/test_population.py", "tests/models/test_recurrence.py")
 
 
 def elsewhere(level: str) -> str:
     """What the tests of `level` say in a process of their own; they must pass."""
-    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "-m", level, "tests/test_population.py"]
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "-m", level, *FILES]
     absent = os.pathsep.join([str(ROOT / "tests" / "absent"), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "FAIRSWEEP_POPULATION": "1", "PYTEST_ADDOPTS": "", "PYTHONPATH": absent}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
@@ -61,7 +63,7 @@ def elsewhere(level: str) -> str:
 @needs_jax
 @pytest.mark.skipif(HERE, reason="this is that other process")
 def test_all_of_this_on_jax() -> None:
-    assert "passed" in elsewhere("not long")
+    assert "passed" in elsewhere("not long and not night")
 
 
 @needs_jax
@@ -71,12 +73,23 @@ def test_all_of_the_long_ones_on_jax() -> None:
     assert "passed" in elsewhere("long")
 
 
+@needs_jax
+@pytest.mark.night
+@pytest.mark.skipif(HERE, reason="this is that other process")
+def test_all_of_the_night_on_jax() -> None:
+    assert "passed" in elsewhere("night")
+
+
 @pytest.fixture(autouse=True)
-def on_jax() -> None:
+def on_jax(request: pytest.FixtureRequest) -> None:
+    """JAX, at night as in a training; else without most of XLA's optimizations, which take two thirds of the time of compiling."""
     if HERE:
         from pipeline.training import backend
 
         backend.use("jax")
+        import jax
+
+        jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("night") is None)
 
 
 def config(cell: str = "gru", seed: int = 0, **settings: Any) -> Config:
@@ -135,6 +148,17 @@ CASES: list[tuple[str, str, bool, dict[str, Any]]] = [
     ("bi_gru", "nll", False, {"input_dropout": 0.3}),
     ("bi_lstm", "binary", True, {"masking": True, "pooling": "mean", "recurrent_dropout": 0.2}),
 ]
+# Of a cell, a head, and padding or not, the combinations of the level long: each cell, each head, most of them otherwise than in CASES.
+THIN = {
+    ("rnn", "classes", False),
+    ("gru", "regression", True),
+    ("lstm", "nll", True),
+    ("lstm", "binary", False),
+    ("bi_rnn", "nll", True),
+    ("bi_gru", "binary", True),
+    ("bi_lstm", "classes", True),
+    ("bi_lstm", "regression", False),
+}
 # With each cell, padded and not: two layers and normalisation of them, masks of every kind, each optimizer but Adam.
 SETTINGS: dict[str, dict[str, Any]] = {
     "binary": {"recurrent_dropout": 0.4, "input_dropout": 0.3, "hidden": 5},
@@ -203,16 +227,19 @@ def test_a_member_is_the_same_training_alone(cell: str, head: str, padded: bool,
 
 
 @in_jax
-@pytest.mark.long
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("head", SETTINGS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("cell", "head", "padded"),
+    [
+        pytest.param(*case, marks=pytest.mark.long if case in THIN else pytest.mark.night)
+        for case in product(CELLS, SETTINGS, (False, True))
+    ],
+)
 def test_every_cell_with_every_head(cell: str, head: str, padded: bool) -> None:
     assert_equal_members(members(cell, {"masking": padded, **SETTINGS[head]}), data(head, padded), 1)
 
 
 @in_jax
-@pytest.mark.long
+@pytest.mark.night
 def test_64_members_score_what_64_trainings_alone_do() -> None:
     from pipeline.training.fit import fit
     from pipeline.training.population import fit_family
@@ -269,8 +296,7 @@ def assert_same_run(found: Run, expected: Run) -> None:
 
 
 @in_jax
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("name", ["SimpleRNN", "GRU", "LSTM"])
+@pytest.mark.parametrize(("name", "masked"), [("SimpleRNN", True), ("GRU", False), ("LSTM", True)])
 def test_products_before_the_loop_change_nothing_but_rounding(name: str, masked: bool) -> None:
     """What an accelerator does, here on a processor."""
     import jax
@@ -317,10 +343,9 @@ def test_one_that_stops_or_fails_touches_no_other(tmp_path: Path) -> None:
         assert whole[place].epochs == broken[place].epochs
         for name in ("validation_logits", "test_logits"):
             assert getattr(whole[place], name).tobytes() == getattr(broken[place], name).tobytes()
-    # Alone they are the same runs, and end when they end there.
+    # Alone it is the same run, and ends when it ends there.
     assert {len(run.epochs) for run in whole} > {len(whole[0].epochs)}
-    for run, one in zip((whole[0], whole[2]), (first, last), strict=True):
-        assert_same_run(run, fit(one, given))
+    assert_same_run(whole[0], fit(first, given))
     # Its own network, as wide as it was asked for.
     assert whole[0].model is not None
     path = tmp_path / "model.keras"
@@ -387,7 +412,7 @@ def test_the_engine_is_a_name_that_the_device_decides() -> None:
 
 
 @in_jax
-@pytest.mark.long
+@pytest.mark.night
 def test_families_of_a_worker_that_dies_are_done_again_in_smaller_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.search.coordinator import run_jobs
     from pipeline.search.state import Job
@@ -423,7 +448,7 @@ def test_families_of_a_worker_that_dies_are_done_again_in_smaller_ones(tmp_path:
 
 
 @needs_jax
-@pytest.mark.long
+@pytest.mark.night
 @pytest.mark.skipif(HERE, reason="starts processes of its own")
 def test_a_study_goes_to_a_gpu_and_comes_back_without_tensorflow(tmp_path: Path) -> None:
     """benchmarks/gpu_study.py on this machine: the jobs leave, the runs come in tars, the stages find all of them done."""

@@ -9,7 +9,7 @@ import pytest
 
 from study_copy import StudyCopy
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.night
 
 
 @pytest.fixture(scope="module")

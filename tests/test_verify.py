@@ -53,6 +53,7 @@ def test_a_recorded_replicate_comes_out_the_same_and_its_model_is_kept(copy: Stu
     assert (copy.root / "kept/best model.keras").read_bytes() == champion.read_bytes()
 
 
+@pytest.mark.long
 def test_an_edited_cell_is_named_with_what_was_edited(copy: StudyCopy) -> None:
     path = copy.root / "runs/smoke/tune/rnn/epochs.csv"
     as_it_was = path.read_text()
@@ -176,7 +177,7 @@ def states(copy: StudyCopy) -> dict[str, dict]:
     return {path.parent.name: json.loads(path.read_text()) for path in (copy.root / ".fairsweep/state").glob("*/settings.json")}
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_refactoring_carries_the_runs_over_and_a_changed_number_does_not(copy: StudyCopy, tmp_path: Path) -> None:
     own = StudyCopy(tmp_path / "study", "smoke").take(copy, *EVERYTHING)
     before = states(own)

@@ -95,6 +95,7 @@ def test_a_terminal_that_cannot_draw_is_treated_as_a_pipe(smoke: StudyCopy) -> N
     assert terminal.screen.text.startswith(f"{DONE}\n")
 
 
+@pytest.mark.long
 def test_a_stage_shows_the_whole_study_on_its_terminal_and_to_others(smoke: StudyCopy, tmp_path: Path) -> None:
     copy = StudyCopy(tmp_path / "study", "smoke")
     for part in ("data", "runs", ".fairsweep"):
@@ -284,21 +285,6 @@ def test_optuna_dashboard_without_its_package_or_a_study_says_what_to_do(smoke: 
     assert done.returncode == 1
     assert re.match(r"error: (dashboard: needs the package optuna-dashboard|study digits has no search to show yet)", done.stderr)
     assert done.stderr.count("\n") == 1
-
-
-COMMANDS = re.findall(r"^(?:\w+=\S+ )*(python -m pipeline\.\w+[^|\n]*|make .*)", PAGE, re.MULTILINE)
-
-
-@pytest.mark.parametrize("line", COMMANDS)
-def test_each_command_of_the_page_is_accepted(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    words = line.split()
-    if words[0] == "make":
-        planned = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
-        assert planned.returncode == 0, planned.stderr
-        return
-    assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").is_file()
-    assert hydra_arguments(words[2].split(".")[1], words[3:], Config)
 
 
 def test_each_picture_of_the_page_is_there_and_small() -> None:

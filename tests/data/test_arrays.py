@@ -150,6 +150,7 @@ def test_a_failing_write_leaves_the_old_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["arrays", "new"]
 
 
+@pytest.mark.long
 def test_real_reviews(imdb: Path) -> None:
     meta = json.loads((imdb / "arrays" / "meta.json").read_text())
     assert meta["train"] == {"rows": 25_000, "movies": 3456}
@@ -159,6 +160,7 @@ def test_real_reviews(imdb: Path) -> None:
     assert len(words) == 9996
 
 
+@pytest.mark.long
 def test_real_split_is_exact(imdb: Path) -> None:
     movies, labels = (np.load(imdb / "arrays" / f"train_{name}.npy") for name in ("movies", "labels"))
     for seed in range(3):
@@ -168,5 +170,6 @@ def test_real_split_is_exact(imdb: Path) -> None:
         assert not set(movies[rows]) & set(movies[~rows])
 
 
+@pytest.mark.long
 def test_real_position_tells_no_label(imdb: Path) -> None:
     assert roc_auc_score(np.load(imdb / "sealed" / "test_labels.npy"), np.arange(25_000)) == pytest.approx(0.5, abs=0.02)
