@@ -104,7 +104,7 @@ def test_the_stack_drops_a_half_everywhere() -> None:
     layers = [model.get_layer(name) for name in ("gru_0", "gru_1")]
     assert [(layer.dropout, layer.recurrent_dropout, layer.units) for layer in layers] == [(0.5, 0.5, 32)] * 2
     assert model.get_layer("dropout_hidden").rate == 0.5
-    assert model.input_shape == (None, 256, 256)
+    assert (model.input_shape, model.output_shape) == ((None, 256, 256), (None, 256, 10))
 
 
 def test_a_recipe_may_cut_texts_and_mask_them() -> None:
@@ -136,11 +136,11 @@ def test_a_rows_command_is_accepted(command: str) -> None:
 @pytest.mark.parametrize("study", sorted({command.split("STUDY=")[1] for command in COMMANDS if command.startswith("make")}))
 def test_a_rows_study_is_there_with_its_results(study: str) -> None:
     compose([f"study={study}"])
-    # The generated sequences have no answer to keep; their whole flow is run at the level long.
+    # The generated sequences have no answer to keep; their whole flow is run at the level night.
     assert (ROOT / "results" / study / "report" / "metrics.json").is_file() or study == "tagging"
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_whole_flow_of_labels_at_each_step(tmp_path: Path) -> None:
     copy = StudyCopy(tmp_path / "study", "tagging")
     copy.edit("conf/study/tagging.yaml", "epochs: 20", "epochs: 2")

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
@@ -112,6 +111,8 @@ def new_cell(project: StudyCopy, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 # Keras's own way of storing a variable does not know numpy 2's `copy` keyword yet.
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_the_new_cell_computes_its_formula_and_is_saved_whole(new_cell: Callable[..., Any], tmp_path: Path) -> None:
+    import keras
+
     layer = new_cell(4, **NO_DROPOUT, **seeded(), return_sequences=True)
     inputs = keras.Input((5, 3))
     model = keras.Model(inputs, layer(inputs))
@@ -140,6 +141,8 @@ def test_options_that_the_new_cell_has_not_are_refused(option: str, new_cell: Ca
 
 def seeded() -> dict[str, Any]:
     """What the network gives each cell."""
+    import keras
+
     first = {
         "kernel_initializer": keras.initializers.GlorotUniform(seed=1),
         "recurrent_initializer": keras.initializers.Orthogonal(seed=2),
@@ -168,8 +171,11 @@ def test_each_new_dataset_is_padded(study: str, rows: tuple[int, int], project: 
         assert meta["train"]["movies"] + meta["test"]["movies"] == len({one.author for one in messages()})
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("line", COMMANDS)
+# At the level long the study with a source of its own, whose model reads texts; the other commands take minutes more.
+@pytest.mark.parametrize(
+    "line",
+    [pytest.param(line, marks=pytest.mark.long if line == "make run STUDY=topics" else pytest.mark.night) for line in COMMANDS],
+)
 def test_each_command_runs(line: str, project: StudyCopy) -> None:
     project.run(*line.split())
     if line.startswith("make"):

@@ -146,7 +146,7 @@ CASES: list[tuple[str, str, bool, dict[str, Any]]] = [
     ("lstm", "f1", True, {"layers": 2, "layer_norm": True}),
     ("bi_rnn", "regression", False, {"optimizer": "sgd", "hidden": 4}),
     ("bi_gru", "nll", False, {"input_dropout": 0.3}),
-    ("bi_lstm", "binary", True, {"masking": True, "pooling": "mean", "recurrent_dropout": 0.2}),
+    ("bi_lstm", "binary", True, {"masking": True, "pooling": "mean"}),
 ]
 # Of a cell, a head, and padding or not, the combinations of the level long: each cell, each head, most of them otherwise than in CASES.
 THIN = {

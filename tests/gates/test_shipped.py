@@ -51,7 +51,7 @@ def test_nothing_is_flagged_before_a_shipped_study(study: str, shipped: dict[str
     assert flagged(study, shipped[compose([f"study={study}"]).task.name]) == []
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_nothing_is_flagged_before_a_study_of_the_real_reviews(imdb_archive: Path, tmp_path: Path) -> None:
     folders: dict[int, Path] = {}
     for study in STUDIES:

@@ -42,6 +42,7 @@ def test_what_stops_a_study_stops_it_before_anything_is_trained(smoke: StudyCopy
     assert not list(copy.root.glob(".fairsweep/state/*/trial-*"))
 
 
+@pytest.mark.long
 def test_one_run_by_hand_is_told_and_goes_on(smoke: StudyCopy, tmp_path: Path) -> None:
     # In a copy: MLflow records the run, and the runs of the study are counted elsewhere.
     copy = StudyCopy(tmp_path / "study", "smoke", dvc=False).take(smoke, "data")

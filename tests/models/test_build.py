@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import Cell, Config, Model, Task, Train, compose
+from pipeline.config import Cell, Config, Model, Task, Train
 from pipeline.data.form import PAD, Form
 from pipeline.errors import FairsweepError
 from pipeline.models import build
@@ -76,7 +76,7 @@ def test_a_cell_that_reads_both_ways_has_twice_the_weights_and_other_ones(cell: 
     assert not np.array_equal(*(np.asarray(kernel) for kernel in kernels))
 
 
-@pytest.mark.parametrize("cell", EVERY)
+@pytest.mark.parametrize("cell", [*CELLS, "bi_gru"])
 def test_the_same_seed_draws_the_same_masks(cell: str) -> None:
     inputs = np.random.default_rng(0).integers(1, VOCABULARY, (4, LENGTH))
 
@@ -88,15 +88,6 @@ def test_the_same_seed_draws_the_same_masks(cell: str) -> None:
 
     assert np.array_equal(drawn(1), drawn(1))
     assert not np.array_equal(drawn(1), drawn(2))
-
-
-@pytest.mark.parametrize(("cell", "parameters"), [("rnn", 12_714), ("gru", 35_370), ("lstm", 46_698)])
-def test_the_stacked_recipe_has_the_tutorials_parameters(cell: str, parameters: int) -> None:
-    given = compose(["study=imdb", "task=tagging", "recipe=stacked", f"cell={cell}"])
-    form = Form("steps", "f1", 10, features=256, length=256)
-    model = build_model(given, form)
-    assert (model.input_shape, model.output_shape) == ((None, 256, 256), (None, 256, 10))
-    assert model.count_params() == parameters
 
 
 HEADS = {
@@ -195,12 +186,13 @@ def predictions(cell: str, side: str, **model: Any) -> tuple[np.ndarray, np.ndar
     return np.asarray(short(tokens)), np.asarray(long(padded))
 
 
-POOLED = [*((cell, "last") for cell in EVERY), *((cell, pooling) for cell in ("gru", "bi_lstm") for pooling in ("max", "mean"))]
+POOLED = [*((cell, "last") for cell in EVERY), ("gru", "max"), ("bi_lstm", "mean")]
 
 
-@pytest.mark.parametrize("side", ["pre", "post"])
-@pytest.mark.parametrize(("cell", "pooling"), POOLED)
-def test_with_masking_more_padding_changes_nothing(cell: str, side: str, pooling: str) -> None:
+@pytest.mark.parametrize(
+    ("cell", "pooling", "side"), [*((*pair, "pre") for pair in POOLED), *((cell, "last", "post") for cell in EVERY)]
+)
+def test_with_masking_more_padding_changes_nothing(cell: str, pooling: str, side: str) -> None:
     short, long = predictions(cell, side, masking=True, pooling=pooling)
     assert short == pytest.approx(long, abs=1e-5)
     assert np.ptp(short) > 0.05
@@ -235,14 +227,6 @@ def test_pooling_is_over_the_steps() -> None:
     pooled = {"last": states[:, -1], "max": states.max(axis=1), "mean": states.mean(axis=1)}
     for pooling, model in models.items():
         assert np.asarray(model(tokens)) == pytest.approx(np.asarray(head(pooled[pooling])), abs=1e-6)
-
-
-def test_the_output_is_one_logit_a_review() -> None:
-    model = build_model(replace(config("lstm"), train=Train()))
-    logits = np.asarray(model(np.zeros((3, LENGTH), np.int32)))
-    assert logits.shape == (3, 1)
-    assert np.isfinite(logits).all()
-    assert model.layers[-1].activation.__name__ == "linear"
 
 
 def touching(path: Path) -> Any:

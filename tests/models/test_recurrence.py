@@ -1,42 +1,51 @@
-"""The loops of `recurrence` give what Keras's own give, forward and backward. On JAX, so in a process of their own."""
+"""The loops of `recurrence` give what Keras's own give, forward and backward.
 
-import importlib.util
+On JAX, so in the process that tests/test_population.py starts.
+"""
+
 import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-HERE = "FAIRSWEEP_RECURRENCE" in os.environ
 STEPS, BATCH, FEATURES, UNITS = 7, 5, 3, 4
+# (layer, backwards, sequences, masked): every pair of values of two of them. All others are of the level night.
+PAIRS = {
+    ("SimpleRNN", False, False, True),
+    ("SimpleRNN", True, True, False),
+    ("GRU", False, True, False),
+    ("GRU", True, False, True),
+    ("LSTM", False, False, False),
+    ("LSTM", True, True, True),
+}
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed")
-in_jax = pytest.mark.skipif(not HERE, reason="runs in the process that the test below starts")
-
-
-@pytest.mark.skipif(HERE, reason="this is that other process")
-def test_all_of_this_on_jax() -> None:
-    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", str(Path(__file__).relative_to(ROOT))]
-    env = {**os.environ, "FAIRSWEEP_RECURRENCE": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert "this is that other process" in done.stdout
-    assert "14 passed" in done.stdout
+pytestmark = pytest.mark.skipif("FAIRSWEEP_POPULATION" not in os.environ, reason="runs in a process of tests/test_population.py")
 
 
-@in_jax
-@pytest.mark.parametrize(
-    ("backwards", "sequences", "masked"), [(False, False, True), (False, True, False), (True, True, True), (True, False, False)]
-)
-@pytest.mark.parametrize("name", ["SimpleRNN", "GRU", "LSTM"])
-def test_outputs_and_gradients_are_those_of_keras(name: str, backwards: bool, sequences: bool, masked: bool) -> None:
+@pytest.fixture
+def jax() -> Iterator[Any]:
+    """JAX without most of XLA's optimizations, which take two thirds of the time of compiling."""
     from pipeline.training import backend
 
     backend.use("jax")
     import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield jax
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "backwards", "sequences", "masked"),
+    [
+        pytest.param(*case, marks=() if case in PAIRS else pytest.mark.night)
+        for case in product(("SimpleRNN", "GRU", "LSTM"), *[(False, True)] * 3)
+    ],
+)
+def test_outputs_and_gradients_are_those_of_keras(name: str, backwards: bool, sequences: bool, masked: bool, jax: Any) -> None:
     import keras
 
     from pipeline.models.recurrence import install
@@ -74,7 +83,6 @@ def test_outputs_and_gradients_are_those_of_keras(name: str, backwards: bool, se
             assert np.abs(one).max() > 0
 
 
-@in_jax
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's get_weights
 @pytest.mark.parametrize("kind", ["binary", "steps"])
 def test_a_training_as_programs_is_keras_own_to_the_bit(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,9 +90,15 @@ def test_a_training_as_programs_is_keras_own_to_the_bit(kind: str, monkeypatch: 
     from pipeline.data.arrays import Data
     from pipeline.data.form import PAD, Form
     from pipeline.evidence.scores import NO_LABEL
+    from pipeline.training import backend
     from pipeline.training import fit as fitting
     from pipeline.training.network import Looped, Scanned
 
+    backend.use("jax")
+    import jax
+
+    # XLA as in a training.
+    jax.config.update("jax_disable_most_optimizations", False)
     generator = np.random.default_rng(0)
     if kind == "binary":
         form = Form(length=12)

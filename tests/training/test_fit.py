@@ -1,7 +1,10 @@
 """One training: every setting is connected, equal runs are equal to the bit, a diverged one is a failed run.
 
-Keras holds one backend a process. These tests are of TensorFlow; the last of them, of the level long, runs the others on JAX in another
-process.
+Keras holds one backend per process. These tests use TensorFlow. The last one, of the level long, runs those whose outcome depends on the
+backend on JAX, in another process.
+
+Most of the time of a small training is XLA's compilation. Tests of rules and settings train without it (`trained`). Tests of what is
+learned, of equality to the bit and of divergence train with it (`fit`).
 """
 
 import importlib.util
@@ -34,6 +37,7 @@ from pipeline.training.network import network
 BACKEND = os.environ.get("FAIRSWEEP_TEST_BACKEND", "tensorflow")
 LENGTH, VOCABULARY, TRAIN = 8, 24, 64
 FORM = Form(length=LENGTH)
+one_backend = pytest.mark.skipif(BACKEND == "jax", reason="does not depend on the backend")
 # Keras 3.15 reads its variables (on TensorFlow only to save them) by a call of np.array that NumPy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 
@@ -69,8 +73,21 @@ def data() -> Data:
     return Data(FORM, tokens(TRAIN), labels(TRAIN), tokens(40), labels(40), tokens(30), "digest", True)
 
 
-def compiled(given: Config) -> Any:
-    return fitting.compiled(given, FORM)
+xla_compiled = fitting.compiled
+
+
+def compiled(given: Config, form: Form = FORM) -> Any:
+    """The model of `given`, whose steps TensorFlow executes one operation at a time. On JAX the epoch is a program all the same."""
+    model = xla_compiled(given, form)
+    model.jit_compile, model.run_eagerly = False, True
+    return model
+
+
+def fit_uncompiled(given: Config, **more: Any) -> Run:
+    """`fit` on `data()` without XLA."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "compiled", compiled)
+        return fit(given, data(), **more)
 
 
 def predict(model: Any, tokens: np.ndarray) -> np.ndarray:
@@ -84,8 +101,8 @@ def score(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
 
 @cache
 def trained(**settings: Any) -> Run:
-    """The run of these settings, made once."""
-    return fit(config(**settings), data())
+    """The run of these settings without XLA, made once."""
+    return fit_uncompiled(config(**settings))
 
 
 def everything(run: Run) -> tuple:
@@ -99,7 +116,7 @@ def everything(run: Run) -> tuple:
 def test_a_train_step_changes_every_weight_of_every_head(kind: str) -> None:
     backend.use(BACKEND)
     own = numbers(kind)
-    model = fitting.compiled(config("bi_gru", hidden=8, layer_norm=True, layers=2), own.form)
+    model = compiled(config("bi_gru", hidden=8, layer_norm=True, layers=2), own.form)
     before = model.get_weights()
     model.train_on_batch(own.train_inputs, np.where(own.train_labels == NO_LABEL, 0, own.train_labels))
     trained = {weight.path for weight in model.trainable_weights}
@@ -149,10 +166,12 @@ def numbers(kind: str) -> Data:
 LEAST = {"classes": 0.99, "regression": -0.2, "f1": 0.97, "nll": -0.4}
 
 
-@pytest.mark.parametrize(
-    ("cell", "kind"),
-    [*(("gru", kind) for kind in LEAST), *((cell, "classes") for cell in ("rnn", "lstm", "bi_rnn", "bi_gru", "bi_lstm"))],
-)
+# Each head once, with the cells that the test above has not; the other pairs at the level night.
+MEMORISED = [("lstm", "classes"), ("bi_rnn", "regression"), ("bi_lstm", "f1"), ("bi_gru", "nll")]
+AT_NIGHT = [*(("gru", kind) for kind in LEAST), *((cell, "classes") for cell in ("rnn", "bi_rnn", "bi_gru", "bi_lstm"))]
+
+
+@pytest.mark.parametrize(("cell", "kind"), [*MEMORISED, *(pytest.param(*pair, marks=pytest.mark.night) for pair in AT_NIGHT)])
 def test_every_cell_and_head_can_memorise_8_examples(cell: str, kind: str) -> None:
     settings: dict[str, Any] = {"units": 32, "batch_size": 8, "epochs": 15, "learning_rate": 0.03, "keep": "last"}
     own = numbers(kind)
@@ -189,6 +208,11 @@ CONNECTED: list[dict[str, Any]] = [
 FOLLOWED = {"units", "embedding", "layers", "epochs", "keep", "patience", "floor", "backend", "engine", "buckets"}
 
 
+# Those that reach the loops of pipeline/models/recurrence.py or the batches of an epoch's program; the others are Keras's on either.
+OF_THE_BACKEND = {"dropout", "recurrent_dropout", "input_dropout", "masking", "batch_size"}
+
+
+@one_backend
 def test_no_setting_is_left_out() -> None:
     names = {field.name for kind in (Model, Train) for field in fields(kind)}
     assert {name for changed in CONNECTED for name in changed} - {"seed"} | FOLLOWED == names
@@ -196,6 +220,8 @@ def test_no_setting_is_left_out() -> None:
 
 @pytest.mark.parametrize("changed", CONNECTED, ids=str)
 def test_every_setting_is_connected(changed: dict[str, Any]) -> None:
+    if BACKEND == "jax" and not changed.keys() & OF_THE_BACKEND:
+        pytest.skip("does not depend on the backend")
     assert everything(trained(**changed)) != everything(trained())
 
 
@@ -203,11 +229,11 @@ def test_every_setting_is_connected(changed: dict[str, Any]) -> None:
 def test_a_cells_own_settings_are_connected(cell: str, key: str) -> None:
     changed = config(cell)
     setattr(changed.cell, key, False)
-    assert everything(fit(changed, data())) != everything(trained(cell=cell))
+    assert everything(fit_uncompiled(changed)) != everything(trained(cell=cell))
 
 
 def test_equal_trainings_are_equal_to_the_bit() -> None:
-    assert everything(fit(config(dropout=0.5), data())) == everything(trained(dropout=0.5))
+    assert everything(fit(config(dropout=0.5), data())) == everything(fit(config(dropout=0.5), data()))
 
 
 def test_equal_models_are_equal_bytes() -> None:
@@ -217,7 +243,7 @@ def test_equal_models_are_equal_bytes() -> None:
     def written() -> bytes:
         keras.backend.clear_session()
         # Kept alive, so that the second one lies elsewhere in memory.
-        models.append(compiled(config()))
+        models.append(xla_compiled(config(), FORM))
         return reproducible(model_bytes(models[-1]))
 
     models: list[Any] = []
@@ -246,7 +272,7 @@ LONG: dict[str, Any] = {"epochs": 6, "learning_rate": 0.03}
 def watched() -> tuple[Run, list[tuple[int, Epoch]]]:
     """The run of LONG with its model, and what it told as it went."""
     told: list[tuple[int, Epoch]] = []
-    return fit(config(**LONG), data(), keep_model=True, on_epoch=lambda number, epoch: told.append((number, epoch))), told
+    return fit_uncompiled(config(**LONG), keep_model=True, on_epoch=lambda number, epoch: told.append((number, epoch))), told
 
 
 def test_the_best_epoch_is_kept_or_the_last() -> None:
@@ -280,6 +306,7 @@ def test_the_kept_model_is_that_of_the_kept_epoch() -> None:
         assert np.ptp(made) > 0.1
 
 
+@one_backend
 def test_a_run_without_a_better_epoch_stops_early() -> None:
     whole, stopped = watched()[0], trained(**LONG, patience=1)
     ends = [n for n in range(1, 7) if should_stop(config(patience=1), whole.epochs[:n])]
@@ -287,20 +314,23 @@ def test_a_run_without_a_better_epoch_stops_early() -> None:
     assert stopped.epochs == whole.epochs[: ends[0]]
 
 
+@one_backend
 def test_a_run_below_the_floor_stops_after_its_third_epoch() -> None:
     stopped = trained(**LONG, floor=1.0)
     assert stopped.epochs == watched()[0].epochs[:3]
     assert stopped.state == "complete"
 
 
+@one_backend
 def test_each_epoch_is_told_as_it_ends() -> None:
     run, told = watched()
     assert told == list(enumerate(run.epochs, 1))
 
 
+@one_backend
 def test_a_pruned_run_keeps_the_best_of_its_epochs_so_far() -> None:
     whole = watched()[0]
-    pruned = fit(config(**LONG), data(), on_epoch=lambda number, _: number == 5)
+    pruned = fit_uncompiled(config(**LONG), on_epoch=lambda number, _: number == 5)
     assert (pruned.state, pruned.reason) == ("pruned", "")
     assert pruned.epochs == whole.epochs[:5]
     scores = [epoch.validation for epoch in pruned.epochs]
@@ -311,14 +341,16 @@ def test_a_pruned_run_keeps_the_best_of_its_epochs_so_far() -> None:
         assert logits.tobytes() == getattr(whole, name).tobytes()
 
 
+@one_backend
 def test_a_run_that_was_at_its_end_is_not_pruned() -> None:
-    assert fit(config(), data(), on_epoch=lambda number, _: True).state == "complete"
+    assert fit_uncompiled(config(), on_epoch=lambda number, _: True).state == "complete"
 
 
 def history(*validation: float) -> list[Epoch]:
     return [Epoch(0.5, 0.5, 0.5, value) for value in validation]
 
 
+@one_backend
 @pytest.mark.parametrize(
     ("validation", "stops"),
     [
@@ -334,6 +366,7 @@ def test_patience_counts_the_epochs_since_the_first_best(validation: list[float]
     assert not should_stop(config(patience=None), history(*validation))
 
 
+@one_backend
 @pytest.mark.parametrize(
     ("validation", "stops"),
     [([0.5, 0.5], False), ([0.5, 0.51, 0.52], True), ([0.5, 0.56, 0.5], False), ([0.5, 0.5, 0.55], False)],
@@ -352,15 +385,16 @@ def test_a_diverged_training_is_a_failed_run_with_its_reason() -> None:
     assert run.seconds > 0
 
 
+@one_backend
 def test_logits_that_float16_cannot_hold_are_a_failed_run() -> None:
-    run = fit(config(learning_rate=1e30, batch_size=TRAIN), data())
+    run = trained(learning_rate=1e30, batch_size=TRAIN)
     assert (run.state, run.reason) == ("failed", "logits are not finite after epoch 1")
     assert run.validation_logits is run.test_logits is None
 
 
 def test_predictions_do_not_depend_on_how_the_last_batch_is_filled() -> None:
     backend.use(BACKEND)
-    model = compiled(config())
+    model = xla_compiled(config(), FORM)
     batch = network(model).batch
     full = np.random.default_rng(1).integers(0, VOCABULARY, (batch, LENGTH)).astype(np.int32)
     whole, part = predict(model, full), predict(model, full[:30])
@@ -371,6 +405,7 @@ def test_predictions_do_not_depend_on_how_the_last_batch_is_filled() -> None:
     assert more[-1] == whole[0]
 
 
+@one_backend
 def test_scores_are_those_of_scikit_learn() -> None:
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 2, 500).astype(np.uint8)
@@ -382,6 +417,7 @@ def test_scores_are_those_of_scikit_learn() -> None:
     assert type(loss) is type(accuracy) is float
 
 
+@one_backend
 def test_a_logit_of_0_is_class_0_and_large_ones_stay_finite() -> None:
     assert score(np.zeros(2, np.float16), np.array([0, 1], np.uint8)) == (pytest.approx(np.log(2)), 0.5)
     assert score(np.array([60000.0, -60000.0], np.float16), np.array([1, 0], np.uint8)) == (0.0, 1.0)
@@ -406,6 +442,7 @@ import tensorflow
 """
 
 
+@one_backend
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed")
 def test_keras_on_jax_does_not_import_tensorflow_and_others_may() -> None:
     root = Path(__file__).resolve().parents[2]
@@ -416,9 +453,10 @@ def test_keras_on_jax_does_not_import_tensorflow_and_others_may() -> None:
 @pytest.mark.long
 @pytest.mark.skipif(BACKEND == "jax", reason="this is that other process")
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed")
-def test_all_of_this_holds_on_jax() -> None:
+def test_what_depends_on_the_backend_holds_on_jax() -> None:
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", str(Path(__file__).relative_to(root))]
+    level = ["-m", "not long and not night"]
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", *level, str(Path(__file__).relative_to(root))]
     done = subprocess.run(command, cwd=root, env={**os.environ, "FAIRSWEEP_TEST_BACKEND": "jax"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert "this is that other process" in done.stdout
+    assert "does not depend on the backend" in done.stdout
