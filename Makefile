@@ -2,8 +2,9 @@
 STUDY ?= imdb
 PORT ?= 5000
 LEVEL ?= not long and not simulation and not night
-# As many processes as cores, four at most: each needs 2 GB of memory.
-PYTEST := python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One process of pytest per core that this process may use, four at most: each needs 2 GB of memory.
+PROCESSES = $(shell $(VENV)/python -c "import psutil; print(min(4, len(getattr(psutil.Process(), 'cpu_affinity', lambda: '12')())))")
+PYTEST = python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 VENV := .venv/bin
 STUDIES := $(notdir $(wildcard conf/study/*.yaml))
 COPY := build/$(STUDY)
@@ -39,7 +40,7 @@ plan: $(VENV)/ready ## what the study would take on this machine, in a minute, b
 test: $(VENV)/ready ## the tests; LEVEL=long or LEVEL=simulation: only those; ARGS="-k seal --lf": options of pytest
 	$(PYTEST) -m "$(LEVEL)" $(ARGS)
 
-night: $(VENV)/ready ## the heaviest checks, which CI does not run, about three hours; PART=faults: only this one
+night: $(VENV)/ready ## the slowest checks, which CI does not run, about three hours; PART=faults: only this one
 	python tests/night.py $(PART)
 
 ui: $(VENV)/ready ## MLflow's pages on http://127.0.0.1:5000 (PORT=5000, STUDY=imdb)

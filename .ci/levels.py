@@ -1,13 +1,15 @@
-"""Install what the tests need, then run the levels of tests in the order of their importance, as far as the time allows.
+"""Install the dependencies, then run the levels of tests in the order of their importance, within a time limit.
 
-The duration of each level was measured on one machine. A fixed computation says how many times slower this machine is. A level
-that is not expected to end within LIMIT_SECONDS is not run, is listed as such, and does not count as passed.
+The duration of each level was measured on one machine. A fixed computation says how many times slower this machine is. A level runs
+only if it is expected to end within LIMIT_SECONDS of the start of CI; otherwise it is listed as not run and does not count as passed.
+CI fails if a level fails, or if the first level does not run.
 
     python3 .ci/levels.py
 """
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +19,9 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS = 75 * 60
-# The computation on the machine on which the levels were timed: an AMD EPYC at 2.4 GHz, 2 cores.
+# A level that is still running then is stopped, and has failed.
+STOP_SECONDS = 88 * 60
+# Seconds that COMPUTATION took on the machine on which the levels were timed: an AMD EPYC at 2.4 GHz, 2 cores.
 REFERENCE_SECONDS = 1.0
 COMPUTATION = """
 import hashlib, json, time
@@ -30,7 +34,7 @@ sorted(table, key=table.__getitem__)
 hashlib.sha256(bytes(100_000_000)).digest()
 print(time.perf_counter() - start)
 """
-# tests/test_browser.py opens the report in Chromium; tests/test_servers.py starts PostgreSQL. Without root, these tests are skipped.
+# Programs that some tests need. A test is skipped if its program is missing.
 PACKAGES = ("chromium", "faketime", "postgresql", "strace")
 
 
@@ -51,8 +55,12 @@ LEVELS = (
 )
 
 
+def say(text: str) -> None:
+    print(f"CI: {text}", flush=True)
+
+
 def measure() -> float:
-    """Return how many times slower this machine is than the reference, with both cores busy as in the tests."""
+    """Return how many times longer than on the reference machine COMPUTATION takes, in two processes at once as in the tests."""
     seconds = []
     for _ in range(2):
         command = [sys.executable, "-c", COMPUTATION]
@@ -62,62 +70,81 @@ def measure() -> float:
 
 
 def run_levels(
-    levels: Sequence[Level], factor: float, run: Callable[[str], bool], clock: Callable[[], float]
-) -> list[tuple[str, str]]:
+    levels: Sequence[Level], factor: float, run: Callable[[str, float], bool], clock: Callable[[], float]
+) -> dict[str, str]:
     """Run each level that fits into what is left of LIMIT_SECONDS.
 
-    The levels that have run correct the factor upwards when they took longer than expected.
+    The factor is raised if the levels that have passed took longer than expected.
 
     Args:
         levels: in the order of their importance.
         factor: duration on this machine divided by the duration on the reference machine.
-        run: runs a command and returns whether it succeeded.
+        run: runs a command, for at most the given number of seconds, and returns whether it succeeded.
         clock: seconds since the start of CI.
 
     Returns:
-        (name, result) per level; the result begins with "passed", "failed" or "not run".
+        The result per level; it begins with "passed", "failed" or "not run".
     """
-    results = []
+    results = {}
     expected = taken = 0.0
     for level in levels:
         seconds = level.seconds * max(factor, taken / expected if expected else 0.0)
-        left = LIMIT_SECONDS - clock()
-        if seconds > left:
-            results.append((level.name, f"not run: about {seconds / 60:.0f} min, and {max(left, 0) / 60:.0f} min are left"))
-            continue
         start = clock()
-        passed = run(level.command)
-        duration = clock() - start
-        expected, taken = expected + level.seconds, taken + duration
-        results.append((level.name, f"{'passed' if passed else 'failed'} in {duration:.0f} s, expected {seconds:.0f} s"))
+        if seconds > LIMIT_SECONDS - start:
+            left = max(LIMIT_SECONDS - start, 0.0)
+            results[level.name] = f"not run: needs about {seconds / 60:.0f} min, {left / 60:.0f} min left"
+        else:
+            passed = run(level.command, STOP_SECONDS - start)
+            duration = clock() - start
+            if passed:
+                expected, taken = expected + level.seconds, taken + duration
+            results[level.name] = f"{'passed' if passed else 'failed'} in {duration:.0f} s, expected {seconds:.0f} s"
+        say(f"{level.name}: {results[level.name]}")
     return results
+
+
+def succeeded(results: dict[str, str]) -> bool:
+    """Whether no level failed and the first one ran."""
+    first = next(iter(results.values()))
+    return first.startswith("passed") and not any(result.startswith("failed") for result in results.values())
+
+
+def run(command: str, seconds: float) -> bool:
+    """Run a command with all that it starts, stop it after `seconds`, and return whether it succeeded."""
+    say(command)
+    process = subprocess.Popen(command, shell=True, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return process.wait(timeout=seconds) == 0
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        say(f"stopped after {seconds:.0f} s")
+        return False
 
 
 def install() -> None:
     """Install Debian's packages, where this process may, and .venv."""
+    commands = ["make .venv/bin/ready"]
     if shutil.which("apt-get") and os.geteuid() == 0:
-        subprocess.run(["apt-get", "update", "-q"], check=True)
-        subprocess.run(["apt-get", "install", "-y", "-q", *PACKAGES], check=True)
-    subprocess.run(["make", ".venv/bin/ready"], check=True)
+        os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+        commands = ["apt-get update -q", f"apt-get install -y -q {' '.join(PACKAGES)}", *commands]
+    for command in commands:
+        if not run(command, STOP_SECONDS):
+            sys.exit(f"error: `{command}` failed. Check the network and run CI again.")
 
 
 def main() -> None:
     start = time.monotonic()
     os.chdir(ROOT)
     factor = measure()
-    print(f"CI: this machine is {factor:.2f} times as slow as the one on which the levels were timed.", flush=True)
+    say(f"the fixed computation took {factor:.2f} times as long as on the reference machine")
     install()
-    print(f"CI: installed after {time.monotonic() - start:.0f} s.", flush=True)
-
-    def run(command: str) -> bool:
-        print(f"CI: {command}", flush=True)
-        return subprocess.run(command, shell=True).returncode == 0
-
+    say(f"installed after {time.monotonic() - start:.0f} s")
     results = run_levels(LEVELS, factor, run, lambda: time.monotonic() - start)
-    for name, result in results:
-        print(f"CI: {name}: {result}")
-    print(f"CI: {time.monotonic() - start:.0f} s in all, factor {factor:.2f}.")
-    sys.exit(any(result.startswith("failed") for _, result in results))
+    for name, result in results.items():
+        say(f"{name}: {result}")
+    say(f"{time.monotonic() - start:.0f} s in all")
+    sys.exit(0 if succeeded(results) else 1)
 
 
 if __name__ == "__main__":

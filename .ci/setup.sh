@@ -8,13 +8,19 @@ if [ -z "$found" ]; then
   exit 1
 fi
 echo "Installing the packages of requirements.lock into .venv: about a minute, and a gigabyte on disk."
-"$found" -m venv --clear .venv
-if ! uv=$(command -v uv); then
+base=$("$found" -c 'import sys; print(sys._base_executable)')
+rm -rf .venv
+if uv=$(command -v uv) && "$uv" --version >/dev/null 2>&1; then
+  "$base" -m venv --without-pip .venv
+else
+  "$base" -m venv .venv
   sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.txt
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt || true
   uv=.venv/bin/uv
 fi
-if ! "$uv" pip install --quiet --python .venv/bin/python --require-hashes --requirement requirements.lock; then
+with_pip() { .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock; }
+# uv does not read pip's settings, so where they name a mirror only pip may reach the packages.
+if ! "$uv" pip install --quiet --python .venv/bin/python --require-hashes --requirement requirements.lock && ! with_pip; then
   echo "error: the packages could not be installed. Check the network and run make again; downloaded packages are kept." >&2
   exit 1
 fi

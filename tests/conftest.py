@@ -1,10 +1,11 @@
-"""Archives that tests read: the real one where it lies beside the checkout, and the generated one everywhere."""
+"""What all tests share: archives, finished studies, caches of compiled programs, and the order of the files."""
 
 import contextlib
 import gzip
 import io
 import os
 import tarfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -19,20 +20,23 @@ ROOT = Path(__file__).resolve().parents[1]
 # As in every process that trains: a test that imports Keras first would else leave this one with several.
 os.environ.update(backend.THREADS)
 
-# Programs that XLA compiled for one test serve the others and the next run of the tests.
+# Programs compiled by XLA are reused by later tests and later runs.
 with contextlib.chdir(ROOT):
     backend._keep_programs()
-COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"], "tensorflow")
+COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"], f"tensorflow-{version('tensorflow')}")
 COMPILED.mkdir(parents=True, exist_ok=True)
 os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={COMPILED}"
 
-# These files begin first: the one that makes the smoke study, then the longest.
+# These files run first: the one that makes the smoke study, then the slowest ones.
 FIRST = ("test_seal.py", "test_fit.py", "test_population.py")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the files so that no process of pytest waits for the smoke study while there is something else to do."""
+    for item in items:
+        levels = {mark.name for mark in item.iter_markers()} & {"long", "simulation", "night"}
+        assert len(levels) < 2, f"{item.nodeid} is of several levels: {levels}"
     readers = {item.path for item in items if "smoke" in getattr(item, "fixturenames", ())}
 
     def place(item: pytest.Item) -> tuple[int, bool]:
@@ -52,7 +56,7 @@ def bare_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def imdb_archive() -> Path:
     """The real reviews; tests that need them are skipped where they are not at hand."""
-    archive = ROOT.parent / "shared" / "imdb" / "aclImdb_v1.tar.gz"
+    archive = Path(os.environ.get("IMDB_ARCHIVE") or ROOT.parent / "shared" / "imdb" / "aclImdb_v1.tar.gz").absolute()
     if not archive.is_file():
         pytest.skip(f"the real reviews are not at {archive}")
     return archive
@@ -87,12 +91,12 @@ def inverted_archive(generated_archive: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
+def smoke(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> StudyCopy:
     """The smoke study after a whole `dvc repro`. It is made once for all processes of pytest, so no test may change it."""
     own = tmp_path_factory.getbasetemp()
-    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = own.parent if hasattr(request.config, "workerinput") else own
     root, done = folder / "smoke", folder / "smoke.done"
-    with FileLock(folder / "smoke.lock"):
+    with FileLock(folder / "smoke.lock", timeout=1800):
         if done.exists():
             return StudyCopy.existing(root, "smoke")
         assert not root.exists(), f"the smoke study failed in another process of pytest, see {root}"

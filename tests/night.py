@@ -1,9 +1,9 @@
-"""make night: the heaviest checks. Writes docs/reliability.json and the table of docs/reliability.md.
+"""make night: the slowest checks. Writes docs/reliability.json and the table of docs/reliability.md.
 
     make night                 tests, faults and long_run, about three hours on 2 fast cores
     make night PART=faults     this part alone; reliability.json keeps the figures of the others
 
-tests: the tests of the level night, whole studies of real data among them (IMDB_ARCHIVE: a local copy of the reviews)
+tests: the tests of the level night, among them whole studies of real data; those of the reviews need IMDB_ARCHIVE, a local copy
 faults: 50 processes killed at random moments of studies of 60 trials
 long_run: 2,000 trainings in one study
 """
@@ -232,7 +232,7 @@ def rows_of_long_run(found: dict[str, Any]) -> list[tuple[str, str]]:
         grown = (
             f"{own['mb']:g} MB, {own['mb_a_1000_trials']:+g} MB and {own['files_a_1000_trials']:+g} open files per 1,000 trials"
         )
-        rows.append((f"the {role} of one study of {found['trials']:,} trainings", grown))
+        rows.append((f"{'the' if role == 'coordinator' else 'each'} {role} of one study of {found['trials']:,} trainings", grown))
     seconds = found["seconds_a_trial"]
     rows.append(("seconds per trial there, second tenth and last", f"{seconds['second_tenth']:g} and {seconds['last_tenth']:g}"))
     return rows
@@ -265,10 +265,13 @@ def with_table(page: str, found: dict[str, Any]) -> str:
 def main() -> None:
     parts = {"tests": tests, "faults": lambda: faults(50, 60), "long_run": lambda: long_run(2000)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=parts, help="the parts to run, by default all")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; by default all")
     results = json.loads(RESULTS.read_text())
     wrong = []
-    for name in parser.parse_args().parts or parts:
+    names = parser.parse_args().parts or list(parts)
+    if unknown := sorted(set(names) - parts.keys()):
+        parser.error(f"no such part: {', '.join(unknown)}. There are: {', '.join(parts)}")
+    for name in names:
         found = parts[name]()
         results[name] = {"date": f"{datetime.date.today()}", "machine": machine(), **found}
         wrong += [f"{what}: {number}" for what, number in found.items() if number and (what == "failed" or is_loss(what))]
@@ -276,7 +279,7 @@ def main() -> None:
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
         PAGE.write_text(with_table(PAGE.read_text(), results))
     print(table(results))
-    sys.exit("\n".join(wrong))
+    sys.exit("\n".join(wrong) or 0)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -25,25 +26,29 @@ def results(levels: ModuleType, factor: float, duration: Callable[[str, float], 
     now = 0.0
     seconds = {level.command: level.seconds for level in levels.LEVELS}
 
-    def run(command: str) -> bool:
+    def run(command: str, most: float) -> bool:
         nonlocal now
+        assert now + most == levels.STOP_SECONDS
         now += duration(command, seconds[command])
         return command != failing
 
-    return dict(levels.run_levels(levels.LEVELS, factor, run, lambda: now))
+    found: dict[str, str] = levels.run_levels(levels.LEVELS, factor, run, lambda: now)
+    return found
 
 
 def test_every_level_runs_on_the_machine_of_the_table(levels: ModuleType) -> None:
     found = results(levels, 1.0, lambda _, seconds: seconds)
     assert list(found) == ["default", "lint", "simulation", "long", "bench"]
     assert all(result.startswith("passed in ") for result in found.values())
+    assert levels.succeeded(found)
 
 
 def test_a_slow_machine_leaves_out_what_does_not_fit_and_says_so(levels: ModuleType) -> None:
     factor = levels.LIMIT_SECONDS / sum(level.seconds for level in levels.LEVELS[:3]) * 0.99
     found = results(levels, factor, lambda _, seconds: seconds * factor)
     assert [result.split()[0] for result in found.values()] == ["passed", "passed", "passed", "not", "not"]
-    assert re.fullmatch(r"not run: about \d+ min, and \d+ min are left", found["long"])
+    assert re.fullmatch(r"not run: needs about \d+ min, \d+ min left", found["long"])
+    assert levels.succeeded(found)
 
 
 def test_a_machine_that_slows_down_is_noticed(levels: ModuleType) -> None:
@@ -57,11 +62,24 @@ def test_a_level_that_fails_is_no_reason_to_leave_out_the_next(levels: ModuleTyp
     found = results(levels, 1.0, lambda _, seconds: seconds, failing="make lint")
     assert found["lint"].startswith("failed in ")
     assert found["bench"].startswith("passed in ")
+    assert not levels.succeeded(found)
+
+
+def test_ci_fails_where_not_even_the_first_level_fits(levels: ModuleType) -> None:
+    found = results(levels, 100.0, lambda _, seconds: seconds)
+    assert all(result.startswith("not run") for result in found.values())
+    assert not levels.succeeded(found)
+
+
+def test_a_command_that_hangs_is_stopped_with_its_children(levels: ModuleType, tmp_path: Path) -> None:
+    assert not levels.run(f"(sleep 60; touch {tmp_path}/late) & sleep 60", 0.2)
+    assert not list(tmp_path.iterdir())
+    assert levels.run("true", 60)
 
 
 def test_a_short_level_runs_where_a_long_one_does_not_fit(levels: ModuleType) -> None:
     level = levels.Level
     planned = [level("long", "long", 10 * levels.LIMIT_SECONDS), level("short", "short", 1)]
-    found = dict(levels.run_levels(planned, 1.0, lambda _: True, lambda: 0.0))
+    found = levels.run_levels(planned, 1.0, lambda *_: True, lambda: 0.0)
     assert found["long"].startswith("not run")
     assert found["short"].startswith("passed")

@@ -112,7 +112,7 @@ def test_a_full_disk(hit: StudyCopy, calm: StudyCopy) -> None:
     with mounted(hit.root / ".fairsweep", "size=200k") as change:
         full = hit.run(*TUNE, check=False)
         assert full.returncode == 1
-        # A store says so in words of its own, a file in the system's.
+        # SQLite and the operating system word this error differently.
         assert re.search("no room left|No space left", full.stderr)
         assert "Traceback" not in full.stderr
         assert finished(hit) < TRIALS

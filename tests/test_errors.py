@@ -180,6 +180,10 @@ MISTAKES = {
     "a sampler that learns, in a pool": Mistake(
         "draw study=smoke search.sampler=tpe", ("search.sampler=tpe", "independent random trials", "use search.design=studies")
     ),
+    "the same in tune": Mistake(
+        "tune study=smoke cell=rnn search.sampler=tpe",
+        ("search.sampler=tpe", "independent random trials", "search.design=studies"),
+    ),
     "a sampler without its package": Mistake(
         "draw study=smoke_tpe search.sampler=gp",
         ("search.sampler=gp", "needs the package torch", "pip install torch"),

@@ -172,7 +172,7 @@ NUMBERS = st.one_of(st.floats().map(str), st.integers(-3, 3).map(str), CELL.filt
 
 @dataclass(frozen=True)
 class Door:
-    """Something that reads, what it is given, and how many inputs in the level night."""
+    """A function that reads input, the strategy that generates it, and the number of inputs at the level night."""
 
     read: Callable[[Any, Path], None]
     given: SearchStrategy[Any]
@@ -190,7 +190,7 @@ DOORS = [
     Door(take_argument, OVERRIDES, 200),
     Door(take_study, STUDIES, 300),
 ]
-# Shares of the inputs of the level night in the default level and in the level long.
+# Fractions of those inputs that are used at the default level and at the level long.
 FEW, SOME = 1 / 200, 1 / 10
 
 

@@ -27,20 +27,20 @@ def row(output: str, name: str) -> list[str]:
     return re.split(r" {2,}", line)
 
 
-def test_a_finished_study_has_nothing_left_and_knows_its_own_power(smoke: StudyCopy) -> None:
-    before = files(smoke.root)
-    done = plan(smoke)
+def test_a_finished_study_has_nothing_left_and_knows_its_own_power(finished: StudyCopy) -> None:
+    before = files(finished.root)
+    done = plan(finished)
     assert done.returncode == 0, done.stderr
     assert "Nothing is left to train: every run is finished already." in done.stdout
     assert "Power: with N = 8 and n = 2 you will most likely" in done.stdout
     assert "rests on results/smoke, of the same task" in done.stdout
-    assert files(smoke.root) == before
+    assert files(finished.root) == before
 
 
 @pytest.mark.long
-def test_a_larger_study_has_its_new_trials_left(smoke: StudyCopy) -> None:
-    before = files(smoke.root)
-    done = plan(smoke, "search.trials=11", "cells=[gru]")
+def test_a_larger_study_has_its_new_trials_left(finished: StudyCopy) -> None:
+    before = files(finished.root)
+    done = plan(finished, "search.trials=11", "cells=[gru]")
     assert done.returncode == 0, done.stderr
     # The best configuration may change, and is trained anew; the recipe's two seeds are there.
     assert row(done.stdout, "gru")[1:3] == ["3", "2"]
@@ -48,7 +48,7 @@ def test_a_larger_study_has_its_new_trials_left(smoke: StudyCopy) -> None:
     assert "on rows of the study" in done.stdout
     likely, most = (float(hours) for hours in row(done.stdout, "together")[5:7])
     assert 0 < likely <= most
-    assert files(smoke.root) == before
+    assert files(finished.root) == before
 
 
 def test_what_cannot_be_run_is_refused_before_anything_is_measured(smoke: StudyCopy) -> None:

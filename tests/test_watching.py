@@ -253,9 +253,9 @@ def served(study: StudyCopy, *words: str) -> Iterator[tuple[str, subprocess.Pope
 
 
 @lacks("optuna_dashboard")
-def test_optuna_dashboard_shows_every_arm_and_changes_none(smoke: StudyCopy) -> None:
-    stores = {path: path.read_bytes() for path in smoke.root.glob(".fairsweep/state/*/study.db")}
-    with served(smoke, sys.executable, "-m", "pipeline.dashboard", "study=smoke") as (address, process):
+def test_optuna_dashboard_shows_every_arm_and_changes_none(finished: StudyCopy) -> None:
+    stores = {path: path.read_bytes() for path in finished.root.glob(".fairsweep/state/*/study.db")}
+    with served(finished, sys.executable, "-m", "pipeline.dashboard", "study=smoke") as (address, process):
         assert address.startswith("http://127.0.0.1:")
         assert set(listening(psutil.Process(process.pid))) == {"127.0.0.1"}
 

@@ -167,7 +167,7 @@ def test_the_slurm_script_asks_for_what_was_set_and_starts_a_worker(tmp_path: Pa
 )
 @pytest.mark.usefixtures("study")
 def test_workers_are_killed_and_join(trials: int, count: int, kills: int, machines: Machines) -> None:
-    """Of `count` workers the oldest is killed `kills` times, evenly over the trials, and another one joins."""
+    """`kills` times, evenly spread over the trials, kill the oldest of `count` workers and add a new one."""
     short = ["train.backend=jax", "task.train_fraction=0.1", "model.units=4", "model.embedding=4"]
     jobs = [Job("trial", n, with_overrides(CONFIG, [f"seed={n}", *short]), []) for n in range(trials)]
     machines.join(count)

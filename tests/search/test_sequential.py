@@ -225,7 +225,10 @@ class Fatal:
 
 @pytest.mark.parametrize(
     ("name", "pruner", "where"),
-    [("tpe", "none", "asked"), ("tpe", "asha", "running"), ("tpe", "median", "saved"), ("cmaes", "hyperband", "told")],
+    [
+        *(("tpe", "asha", where) for where in ("asked", "running", "saved", "told")),
+        *(("cmaes", "hyperband", "running"), ("tpe", "median", "running"), ("tpe", "none", "saved")),
+    ],
 )
 def test_a_resumed_study_equals_an_undisturbed_one(name: str, pruner: str, where: str, tmp_path: Path) -> None:
     config = searching(f"sampler={name}", f"pruner={pruner}")
