@@ -171,7 +171,7 @@ def test_each_new_dataset_is_padded(study: str, rows: tuple[int, int], project: 
         assert meta["train"]["movies"] + meta["test"]["movies"] == len({one.author for one in messages()})
 
 
-# At the level long the study with a source of its own, whose model reads texts; the other commands take minutes more.
+# The level long runs only the study whose model reads texts. The other commands take several minutes more.
 @pytest.mark.parametrize(
     "line",
     [pytest.param(line, marks=pytest.mark.long if line == "make run STUDY=topics" else pytest.mark.night) for line in COMMANDS],

@@ -57,6 +57,8 @@ def elsewhere(level: str) -> str:
     env = {**os.environ, "FAIRSWEEP_POPULATION": "1", "PYTEST_ADDOPTS": "", "PYTHONPATH": absent}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    # The reason of the tests that are skipped outside that process.
+    assert "runs in" not in done.stdout, done.stdout[-8000:]
     return done.stdout
 
 
@@ -82,7 +84,10 @@ def test_all_of_the_night_on_jax() -> None:
 
 @pytest.fixture(autouse=True)
 def on_jax(request: pytest.FixtureRequest) -> None:
-    """JAX, at night as in a training; else without most of XLA's optimizations, which take two thirds of the time of compiling."""
+    """Select JAX. Tests of the level night compile with all of XLA's optimizations; the others without most of them.
+
+    That saves two thirds of the time of compilation.
+    """
     if HERE:
         from pipeline.training import backend
 
@@ -148,7 +153,7 @@ CASES: list[tuple[str, str, bool, dict[str, Any]]] = [
     ("bi_gru", "nll", False, {"input_dropout": 0.3}),
     ("bi_lstm", "binary", True, {"masking": True, "pooling": "mean"}),
 ]
-# Of a cell, a head, and padding or not, the combinations of the level long: each cell, each head, most of them otherwise than in CASES.
+# (cell, head, padded) at the level long: each cell and each head at least once, mostly in combinations that CASES lacks.
 THIN = {
     ("rnn", "classes", False),
     ("gru", "regression", True),

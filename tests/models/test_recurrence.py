@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 STEPS, BATCH, FEATURES, UNITS = 7, 5, 3, 4
-# (layer, backwards, sequences, masked): every pair of values of two of them. All others are of the level night.
+# (layer, backwards, sequences, masked): these cases cover every pair of values of any two. The others run at the level night.
 PAIRS = {
     ("SimpleRNN", False, False, True),
     ("SimpleRNN", True, True, False),

@@ -132,7 +132,7 @@ def weighted_variance(values: np.ndarray, weights: np.ndarray) -> float:
 
 
 def with_few_shuffles(spread: importance.Spread, space: list[dict]) -> importance.Found:
-    """As `importance._computed`, but the last shuffle is the first whose share reaches the largest: then nothing is named anyway."""
+    """Like `importance._computed`, but stop as soon as a shuffled share reaches the largest one, since then nothing can be named."""
     shares = importance._shares(spread.values, spread.scores, space)
     rng, baseline = np.random.default_rng(importance.SEED), 0.0
     for _ in range(importance.SHUFFLES):

@@ -166,7 +166,7 @@ def numbers(kind: str) -> Data:
 LEAST = {"classes": 0.99, "regression": -0.2, "f1": 0.97, "nll": -0.4}
 
 
-# Each head once, with the cells that the test above has not; the other pairs at the level night.
+# Each head once, with cells that the test above does not cover. The other pairs run at the level night.
 MEMORISED = [("lstm", "classes"), ("bi_rnn", "regression"), ("bi_lstm", "f1"), ("bi_gru", "nll")]
 AT_NIGHT = [*(("gru", kind) for kind in LEAST), *((cell, "classes") for cell in ("rnn", "bi_rnn", "bi_gru", "bi_lstm"))]
 
@@ -208,7 +208,7 @@ CONNECTED: list[dict[str, Any]] = [
 FOLLOWED = {"units", "embedding", "layers", "epochs", "keep", "patience", "floor", "backend", "engine", "buckets"}
 
 
-# Those that reach the loops of pipeline/models/recurrence.py or the batches of an epoch's program; the others are Keras's on either.
+# Settings that pass through code of ours that differs on JAX. The others are implemented by Keras on both backends.
 OF_THE_BACKEND = {"dropout", "recurrent_dropout", "input_dropout", "masking", "batch_size"}
 
 
