@@ -150,6 +150,7 @@ def seeded() -> dict[str, Any]:
     return {**first, "seed": 3}
 
 
+@pytest.mark.long
 def test_the_new_cell_trains(project: StudyCopy) -> None:
     (line,) = [line for line in COMMANDS if "cell=mgu" in line]
     output = project.run(*line.split()).stdout

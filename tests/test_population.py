@@ -226,7 +226,11 @@ def assert_equal_members(configs: list[Config], given: Data, checked: int) -> No
 
 
 @in_jax
-@pytest.mark.parametrize(("cell", "head", "padded", "settings"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("cell", "head", "padded", "settings"),
+    [case if case[0] in ("rnn", "bi_gru", "bi_lstm") else pytest.param(*case, marks=pytest.mark.long) for case in CASES],
+    ids=lambda value: str(value),
+)
 def test_a_member_is_the_same_training_alone(cell: str, head: str, padded: bool, settings: dict[str, Any]) -> None:
     assert_equal_members(members(cell, settings), data(head, padded), 2 if cell == "rnn" else 1)
 

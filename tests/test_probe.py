@@ -126,6 +126,7 @@ def test_clipped_steps_keep_to_their_bounds_and_others_do_not() -> None:
     np.testing.assert_allclose(rows["gradient"] * clipping.RATE, [*steps["none"]["update"]] * 4, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_a_step_is_timed_in_a_process_of_its_own() -> None:
     row = cost.cost("rnn", 32, 100, "tensorflow")
     assert (row["cell"], row["length"], row["parameters"]) == ("rnn", 100, 32 * (32 + 32 + 1))

@@ -80,7 +80,14 @@ def searching(study: str, task: str, cell: str) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("study", "task", "cell"), [("imdb", "generated", "gru"), ("digits", "digits", "rnn"), ("chorales", "tagging", "lstm")]
+    ("study", "task", "cell"),
+    [
+        ("digits", "digits", "rnn"),
+        *(
+            pytest.param(*names, marks=pytest.mark.long)
+            for names in (("imdb", "generated", "gru"), ("chorales", "tagging", "lstm"))
+        ),
+    ],
 )
 def test_no_hyperparameter_of_a_shipped_space_is_dead(study: str, task: str, cell: str, shipped: dict[str, Path]) -> None:
     assert dead.dead(searching(study, task, cell), shipped[task]) == []

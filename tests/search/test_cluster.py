@@ -92,6 +92,7 @@ def test_a_worker_of_another_version_is_refused(machines: Machines, tmp_path: Pa
         list(run_jobs([job(0)], at(machines)))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("study")
 def test_a_cluster_with_certificates_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import dask

@@ -133,6 +133,7 @@ def test_a_run_whose_worker_is_killed_is_done_again_with_the_same_numbers() -> N
     assert not [child for child in psutil.Process().children(recursive=True) if is_worker(child, "tensorflow")]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("study")
 def test_a_run_that_kills_its_worker_three_times_is_a_failed_run() -> None:
     deadly = Job("trial", 1, Deadly(**vars(CONFIG)), [])
