@@ -29,6 +29,8 @@ os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={COMPILED}"
 
 # These files run first: the one that makes the smoke study, then the slowest ones.
 FIRST = ("test_seal.py", "test_fit.py", "test_population.py")
+# Of the files that read the smoke study, these run first.
+FIRST_READERS = ("test_watching.py", "test_plan.py", "test_predict.py", "test_verify.py")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -39,8 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         assert len(levels) < 2, f"{item.nodeid} is of several levels: {levels}"
     readers = {item.path for item in items if "smoke" in getattr(item, "fixturenames", ())}
 
-    def place(item: pytest.Item) -> tuple[int, bool]:
-        return FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST), item.path in readers
+    def place(item: pytest.Item) -> tuple[int, bool, int]:
+        first, then = ((*names, item.path.name).index(item.path.name) for names in (FIRST, FIRST_READERS))
+        return first, item.path in readers, then
 
     items.sort(key=place)
 
