@@ -3,7 +3,7 @@
 python benchmarks/run.py           three rounds of the search, an hour and a quarter
 python benchmarks/run.py --full    six rounds, and 2,000 trials of TPE
 python benchmarks/run.py --once    one round
-python benchmarks/run.py --short   a minute or two that show that everything runs; writes nothing
+python benchmarks/run.py --short   a few minutes that show that everything runs; writes nothing
 python benchmarks/run.py --table   the table again, from results.json
 python benchmarks/run.py NAME …    only these benchmarks; the others keep what results.json says
 """

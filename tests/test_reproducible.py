@@ -21,7 +21,7 @@ def test_one_and_three_workers_write_equal_tables(backend: str, tmp_path: Path, 
     # Each copy compiles its programs itself.
     for name in ("JAX_COMPILATION_CACHE_DIR", "TF_XLA_FLAGS"):
         monkeypatch.delenv(name)
-    alone, three = fast_study(tmp_path / "alone", 6), fast_study(tmp_path / "three", 6)
+    alone, three = fast_study(tmp_path / "alone", 8), fast_study(tmp_path / "three", 8)
     alone.repro("pad", "draw")
     three.take(alone, "data", "runs")
     expected, found = tables(alone, backend, 1), tables(three, backend, 3)
