@@ -126,7 +126,7 @@ def test_init_writes_a_project_that_dvc_takes_and_overwrites_nothing(installed: 
     assert "draw: 8 configurations of 3 hyperparameters" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_whole_study_runs_with_the_package_alone(installed: Installed, tmp_path: Path) -> None:
     installed.run("fairsweep", "init", "study=smoke", cwd=tmp_path)
     installed.run("dvc", "init", "-q", "--no-scm", cwd=tmp_path)
