@@ -7,8 +7,6 @@ import pytest
 from faults import fast_study
 from study_copy import StudyCopy, files
 
-pytestmark = pytest.mark.long
-
 
 def tables(copy: StudyCopy, backend: str, workers: int) -> dict[str, bytes]:
     words = ("study=smoke", "cell=gru", f"train.backend={backend}", f"cluster.workers={workers}")
@@ -16,7 +14,9 @@ def tables(copy: StudyCopy, backend: str, workers: int) -> dict[str, bytes]:
     return files(copy.root / "runs/smoke/tune/gru", "timings.csv")
 
 
-@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+@pytest.mark.parametrize(
+    "backend", [pytest.param("jax", marks=pytest.mark.long), pytest.param("tensorflow", marks=pytest.mark.night)]
+)
 def test_one_and_three_workers_write_equal_tables(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Each copy compiles its programs itself.
     for name in ("JAX_COMPILATION_CACHE_DIR", "TF_XLA_FLAGS"):
