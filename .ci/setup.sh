@@ -7,7 +7,7 @@ if [ -z "$found" ]; then
   echo "Fairsweep needs Python 3.11, 3.12 or 3.13 on the PATH; python3 is: $(python3 --version 2>&1 || true)." >&2
   exit 1
 fi
-echo "Installing the packages of requirements.lock into .venv: about a minute, and a gigabyte on disk."
+echo "Installing the packages of requirements.lock into .venv: about a minute, and four gigabytes on disk."
 base=$("$found" -c 'import sys; print(sys._base_executable)')
 rm -rf .venv
 if uv=$(command -v uv) && "$uv" --version >/dev/null 2>&1; then
@@ -20,7 +20,7 @@ else
 fi
 with_pip() { .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock; }
 # uv does not read pip's settings, so where they name a mirror only pip may reach the packages.
-if ! "$uv" pip install --quiet --python .venv/bin/python --require-hashes --requirement requirements.lock && ! with_pip; then
+if ! "$uv" pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --requirement requirements.lock && ! with_pip; then
   echo "error: the packages could not be installed. Check the network and run make again; downloaded packages are kept." >&2
   exit 1
 fi
