@@ -72,10 +72,13 @@ def test_a_second_coordinator_names_the_first(tmp_path: Path) -> None:
     copy = fast_study(tmp_path / "study", TRIALS)
     dvc = copy.start("dvc", "repro", "tune@rnn")
     wait_until(lambda: finished(copy) >= 1, copy, dvc)
-    first = coordinator(copy).pid
+    first = coordinator(copy)
+    # So that the study does not end before the second one has started.
+    first.suspend()
     second = copy.run("python", "-m", "pipeline.tune", "study=smoke", "cell=rnn", check=False)
+    first.resume()
     assert second.returncode == 1
-    assert f"process {first} is already running" in second.stderr
+    assert f"process {first.pid} is already running" in second.stderr
     # Ctrl-C reaches the whole group of a terminal.
     os.killpg(dvc.pid, signal.SIGINT)
     assert dvc.wait(60) != 0
