@@ -7,6 +7,7 @@ CI fails if a level fails, or if the first level does not run.
     python3 .ci/levels.py
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -19,8 +20,9 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS = 75 * 60
-# A level that is still running then is stopped, and has failed.
+# A level that is still running then is interrupted, killed after GRACE_SECONDS, and has failed.
 STOP_SECONDS = 88 * 60
+GRACE_SECONDS = 45
 # Seconds that COMPUTATION took on the machine on which the levels were timed: an AMD EPYC at 2.4 GHz, 2 cores.
 REFERENCE_SECONDS = 1.68
 COMPUTATION = """
@@ -117,7 +119,14 @@ def run(command: str, seconds: float) -> bool:
     try:
         return process.wait(timeout=seconds) == 0
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        # On SIGINT pytest prints the tests that failed and those that were running.
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            for _ in range(10 * GRACE_SECONDS):
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(0.1)
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         say(f"stopped after {seconds:.0f} s")
         return False

@@ -48,6 +48,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+RUNNING: set[str] = set()
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """Note that a test has started, in whichever process of pytest."""
+    RUNNING.add(nodeid)
+
+
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    """Note that a test has ended."""
+    RUNNING.discard(nodeid)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that were running when pytest was interrupted."""
+    for nodeid in sorted(RUNNING):
+        terminalreporter.line(f"RUNNING {nodeid}")
+
+
 @pytest.fixture
 def bare_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with conf/ and nothing else."""
