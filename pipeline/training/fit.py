@@ -112,7 +112,9 @@ def stored(outputs: np.ndarray, form: Form) -> np.ndarray:
     """What is kept of a model's outputs <float32>[rows, ...], as `predict` says."""
     if form.kind == "regression":
         return outputs
-    return (outputs[:, 0] if form.kind == "binary" else outputs).astype(np.float16)
+    # What float16 cannot hold becomes inf, and the run a failed one.
+    with np.errstate(over="ignore"):
+        return (outputs[:, 0] if form.kind == "binary" else outputs).astype(np.float16)
 
 
 def _predicted(net: Network, inputs: np.ndarray, batch: int) -> np.ndarray:
