@@ -17,6 +17,7 @@ from shown import EVIL, EVIL_FORM, Shown, shown
 from study_copy import StudyCopy
 
 ROOT = Path(__file__).resolve().parents[1]
+pytest_plugins = ["running"]
 # As in every process that trains: a test that imports Keras first would else leave this one with several.
 os.environ.update(backend.THREADS)
 
@@ -46,25 +47,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return first, item.path in readers, then
 
     items.sort(key=place)
-
-
-RUNNING: set[str] = set()
-
-
-def pytest_runtest_logstart(nodeid: str) -> None:
-    """Note that a test has started, in whichever process of pytest."""
-    RUNNING.add(nodeid)
-
-
-def pytest_runtest_logfinish(nodeid: str) -> None:
-    """Note that a test has ended."""
-    RUNNING.discard(nodeid)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the tests that were running when pytest was interrupted."""
-    for nodeid in sorted(RUNNING):
-        terminalreporter.line(f"RUNNING {nodeid}")
 
 
 @pytest.fixture

@@ -1,7 +1,12 @@
 """.ci/levels.py runs the levels of tests that fit into the time, in their order, and no level that was not run counts as passed."""
 
 import importlib.util
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -71,10 +76,33 @@ def test_ci_fails_where_not_even_the_first_level_fits(levels: ModuleType) -> Non
     assert not levels.succeeded(found)
 
 
-def test_a_command_that_hangs_is_stopped_with_its_children(levels: ModuleType, tmp_path: Path) -> None:
+def test_a_command_that_hangs_is_stopped_with_its_children(
+    levels: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A shell starts its background processes with SIGINT ignored.
+    monkeypatch.setattr(levels, "GRACE_SECONDS", 1)
     assert not levels.run(f"(sleep 60; touch {tmp_path}/late) & sleep 60", 0.2)
     assert not list(tmp_path.iterdir())
     assert levels.run("true", 60)
+
+
+def test_an_interrupted_pytest_names_what_failed_and_what_was_running(tmp_path: Path) -> None:
+    (tmp_path / "test_two.py").write_text(
+        "import pathlib, time\n"
+        "def test_fails():\n    assert 1 == 2\n"
+        "def test_hangs():\n    pathlib.Path('hangs').touch()\n    time.sleep(60)\n"
+    )
+    words = [sys.executable, "-m", "pytest", "-n", "1", "-q", "-p", "no:cacheprovider", "-p", "running"]
+    env = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}"}
+    with subprocess.Popen(words, cwd=tmp_path, env=env, start_new_session=True, stdout=subprocess.PIPE, text=True) as started:
+        while not (tmp_path / "hangs").exists():
+            assert started.poll() is None
+            time.sleep(0.1)
+        time.sleep(1)
+        os.killpg(started.pid, signal.SIGINT)
+        output, _ = started.communicate(timeout=50)
+    assert "FAILED test_two.py::test_fails - assert 1 == 2" in output
+    assert "RUNNING test_two.py::test_hangs" in output
 
 
 def test_a_short_level_runs_where_a_long_one_does_not_fit(levels: ModuleType) -> None:
