@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from pipeline.config import Config, command
-from pipeline.data import arrays, sources
+from pipeline.data import arrays, registry
 
 
 @command
@@ -12,7 +12,7 @@ def main(config: Config) -> None:
     """Reads the archive and writes both folders."""
     started = time.perf_counter()
     folder = Path("data") / config.name
-    corpus = sources.read(config.task, sources.archive_in(config.task, folder / "archive"), config.data)
+    corpus = registry.read(config.task, registry.archive_in(config.task, folder / "archive"), config.data)
     meta = arrays.write(corpus, config.task, folder / "arrays", folder / "sealed")
     form = meta["form"]
     for part in ("train", "test"):

@@ -129,7 +129,7 @@ def hide(packages: Sequence[str]) -> None:
 IMPORTED = (
     "hydra.main",
     "optuna",
-    "pipeline.data.sources",
+    "pipeline.data.registry",
     "pipeline.search.stage",
     "pipeline.search.study",
     "pipeline.tracking",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Task, check_overrides, compose
-from pipeline.data import digits, series, tagging
+from pipeline.data import co2, digits, tagging
 from pipeline.data.form import Form
 from pipeline.models.build import build_model
 from pipeline.training import backend
@@ -30,7 +30,7 @@ def form_of(task: Task) -> Form:
     if task.source == "digits":
         return digits.read(task).form
     if task.source == "co2":
-        return series.windows(*series.co2(), task, unit="ppm", period=series.YEAR).form
+        return co2.read(task).form
     if task.source == "tagging":
         return tagging.read(task).form
     return Form(length=task.length)

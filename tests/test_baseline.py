@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import baseline
 from pipeline.config import Config, Task
-from pipeline.data import arrays, sources
+from pipeline.data import arrays, registry
 from pipeline.data.form import Form
 from pipeline.errors import FairsweepError
 from pipeline.evidence.scores import rate
@@ -21,7 +21,7 @@ CONFIG = Config(name="smoke", task=TASK)
 @pytest.fixture(scope="module")
 def study(generated_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "smoke"
-    arrays.write(sources.read(TASK, generated_archive), TASK, folder / "arrays", folder / "sealed")
+    arrays.write(registry.read(TASK, generated_archive), TASK, folder / "arrays", folder / "sealed")
     baseline.run(CONFIG, folder / "arrays", folder / "baseline")
     return folder
 

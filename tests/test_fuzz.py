@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from pipeline.config import Columns, Config, Task, check_overrides, command, leaves, quoted
-from pipeline.data import csv_file, sources
+from pipeline.data import csv_file, form, registry
 from pipeline.data.aclimdb import reviews
 from pipeline.data.form import Sequences
 from pipeline.errors import FairsweepError
@@ -71,8 +71,8 @@ def read_texts(rows: list[tuple[str, bool]], root: Path) -> None:
     with (root / "texts.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label"), *[(text, "=1+1" if label else "<b>") for text, label in rows * 20]])
     task, columns = Task(name="csv", source="csv"), Columns(path=str(root / "texts.csv"), text="text", label="label")
-    corpus = sources.read(task, sources.fetch(task, root / "archive", columns), columns)
-    assert isinstance(corpus, sources.Corpus)
+    corpus = registry.read(task, registry.fetch(task, root / "archive", columns), columns)
+    assert isinstance(corpus, form.Corpus)
     assert len(corpus.train.texts) + len(corpus.test.texts) == 20 * len(rows)
     assert corpus.form.classes == ["<b>", "=1+1"]
 
@@ -81,7 +81,7 @@ def read_series(cells: list[str], root: Path) -> None:
     with (root / "series.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("value",), *[(cell,) for cell in cells]])
     task, columns = Task(name="csv", source="csv", length=3), Columns(path=str(root / "series.csv"), value="value")
-    series = sources.read(task, sources.fetch(task, root / "archive", columns), columns)
+    series = registry.read(task, registry.fetch(task, root / "archive", columns), columns)
     assert isinstance(series, Sequences)
     for part in (series.train, series.test):
         assert np.isfinite(part.inputs).all()

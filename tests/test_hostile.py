@@ -21,7 +21,7 @@ import pytest
 
 from pipeline import compare
 from pipeline.config import Columns, Task, command
-from pipeline.data import arrays, csv_file, keras_npz, sources
+from pipeline.data import arrays, csv_file, keras_npz, registry
 from pipeline.documents import read
 from pipeline.errors import FairsweepError
 from study_copy import ROOT
@@ -298,7 +298,7 @@ def test_odd_texts_and_labels_are_data(project: Path) -> None:
     path = table_of(project, [("text", "label", RIGHT_TO_LEFT), *hostile_rows()])
     columns = Columns(path=str(path), text="text", label="label")
     task = Task(name="csv", source="csv", length=6, vocabulary=50)
-    source = sources.read(task, sources.fetch(task, Path("data/odd/archive"), columns), columns)
+    source = registry.read(task, registry.fetch(task, Path("data/odd/archive"), columns), columns)
     meta = arrays.write(source, task, Path("data/odd/arrays"), Path("data/odd/sealed"))
     assert meta["form"]["classes"] == sorted([SCRIPT, FORMULA])
     assert meta["train"]["rows"] + meta["test"]["rows"] == 72
@@ -332,14 +332,14 @@ def test_a_value_that_no_float_can_hold_is_refused(project: Path) -> None:
         path = table_of(project, [("value",), *[(str(number),) for number in range(40)], (value,), *[("1",)] * 9])
         task, columns = Task(name="csv", source="csv", length=3), Columns(path=str(path), value="value")
         with pytest.raises(FairsweepError, match=told):
-            sources.read(task, sources.fetch(task, Path("data/odd/archive"), columns), columns)
+            registry.read(task, registry.fetch(task, Path("data/odd/archive"), columns), columns)
 
 
 def test_a_series_that_never_leaves_its_last_value_is_refused(project: Path) -> None:
     path = table_of(project, [("value",), ("5",), *[("1",)] * 60])
     task, columns = Task(name="csv", source="csv", length=3), Columns(path=str(path), value="value")
     with pytest.raises(FairsweepError, match="no value of the training part differs from the last one seen"):
-        sources.read(task, sources.fetch(task, Path("data/odd/archive"), columns), columns)
+        registry.read(task, registry.fetch(task, Path("data/odd/archive"), columns), columns)
 
 
 def test_formulas_as_arms_stay_in_json(project: Path) -> None:

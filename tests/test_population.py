@@ -23,7 +23,7 @@ import pytest
 
 from faults import kill_one_that_trains
 from pipeline.config import Cell, Cluster, Config, Model, Task, Train, accelerator, compose, with_overrides
-from pipeline.data import arrays, sources
+from pipeline.data import arrays, registry
 from pipeline.data.arrays import Data
 from pipeline.data.form import PAD, Form
 from pipeline.data.generated import generate
@@ -375,7 +375,7 @@ def test_a_family_too_large_for_memory_is_trained_in_smaller_ones(tmp_path: Path
     task = Task(name="generated", source="generated", length=10, vocabulary=160)
     archive = tmp_path / "reviews.tar.gz"
     generate(archive)
-    arrays.write(sources.read(task, archive), replace(task, length=10), folder, tmp_path / "sealed")
+    arrays.write(registry.read(task, archive), replace(task, length=10), folder, tmp_path / "sealed")
     small = [replace(config(seed=seed, batch_size=400), task=replace(task, train_fraction=0.5)) for seed in range(2)]
     # 40 GB for each weight of the embedding's 160 rows.
     enormous = with_overrides(small[0], ["model.embedding=10000000000"])
@@ -430,7 +430,7 @@ def test_families_of_a_worker_that_dies_are_done_again_in_smaller_ones(tmp_path:
     monkeypatch.chdir(tmp_path)
     task = Task(name="generated", source="generated", length=10, vocabulary=160)
     generate(tmp_path / "reviews.tar.gz")
-    arrays.write(sources.read(task, tmp_path / "reviews.tar.gz"), task, tmp_path / "data/tiny/arrays", tmp_path / "sealed")
+    arrays.write(registry.read(task, tmp_path / "reviews.tar.gz"), task, tmp_path / "data/tiny/arrays", tmp_path / "sealed")
     configs = [replace(config(seed=seed, units=3 + seed % 2, epochs=2), task=task) for seed in range(4)]
     configs += [with_overrides(configs[0], ["train.optimizer=sgd"]), with_overrides(configs[1], ["train.learning_rate=1e38"])]
     jobs = [Job("trial", number, one, []) for number, one in enumerate(configs)]

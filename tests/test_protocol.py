@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import Cell, Config, Model, Task, Train
-from pipeline.data import arrays, sources
+from pipeline.data import arrays, registry
 from pipeline.training.fit import fit
 from pipeline.training.protocol import PROTOCOL
 
@@ -39,7 +39,7 @@ def losses(cell: str, data: arrays.Data) -> list[float]:
 def found(generated_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What golden.json would be if it were written now."""
     folder = tmp_path_factory.mktemp("golden")
-    arrays.write(sources.read(TASK, generated_archive), TASK, folder / "arrays", folder / "sealed")
+    arrays.write(registry.read(TASK, generated_archive), TASK, folder / "arrays", folder / "sealed")
     data = arrays.load(folder / "arrays", TASK, 0)
     return {"protocol": PROTOCOL, "validation_loss": {cell: losses(cell, data) for cell in ("rnn", "gru", "lstm")}}
 

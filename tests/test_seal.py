@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import Config, Task
-from pipeline.data import arrays, sources
+from pipeline.data import arrays, registry
 from pipeline.data.form import Sequences
 from pipeline.errors import FairsweepError
 from pipeline.evidence.scores import NO_LABEL, auc
@@ -98,7 +98,7 @@ def test_the_arrays_of_every_task_hold_no_test_label(name: str, tmp_path: Path) 
         "co2": Task(name="co2", source="co2", length=52, horizon=4),
         "tagging": Task(name="tagging", source="tagging", length=70, features=12),
     }[name]
-    source = sources.read(task, tmp_path)
+    source = registry.read(task, tmp_path)
     assert isinstance(source, Sequences)
     for folder, given in (("plain", source), ("other", other_labels(source))):
         arrays.write(given, task, tmp_path / folder / "arrays", tmp_path / folder / "sealed")
@@ -109,7 +109,7 @@ def test_the_arrays_of_every_task_hold_no_test_label(name: str, tmp_path: Path) 
 
 def test_the_place_of_a_digit_tells_nothing(tmp_path: Path) -> None:
     task = Task(name="digits", source="digits", length=8)
-    arrays.write(sources.read(task, tmp_path), task, tmp_path / "arrays", tmp_path / "sealed")
+    arrays.write(registry.read(task, tmp_path), task, tmp_path / "arrays", tmp_path / "sealed")
     sealed = np.load(tmp_path / "sealed" / "test_labels.npy")
     assert auc(np.arange(len(sealed)), (sealed > 4).astype(np.uint8)) == pytest.approx(0.5, abs=0.1)
     # Neighbours are equal as often as chance has it.
@@ -134,14 +134,14 @@ PADDED = """
 import sys
 from pathlib import Path
 from pipeline.config import compose
-from pipeline.data import arrays, sources
+from pipeline.data import arrays, registry
 task = compose(["study=smoke"]).task
 for name, archive in zip(("plain", "inverted"), sys.argv[1:]):
-    arrays.write(sources.read(task, Path(archive)), task, Path(name, "arrays"), Path(name, "sealed"))
+    arrays.write(registry.read(task, Path(archive)), task, Path(name, "arrays"), Path(name, "sealed"))
 """
 LEAKS_OF_PAD = {
     "validation is taken from the test": Leak(
-        "pipeline/data/sources.py",
+        "pipeline/data/aclimdb.py",
         'if review.part == part]) for part in ("train", "test"))',
         'if review.part in parts]) for parts in (("train", "test"), ("test",)))',
     ),

@@ -12,6 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from pipeline.config import Columns, Task
+from pipeline.data.form import Corpus, Dataset, Reviews, Shape
+from pipeline.data.text import tokenize
 from pipeline.errors import FairsweepError
 
 # Labelled reviews and their four lists of movies, in the official data.
@@ -214,3 +219,33 @@ def _lookup(archive: Path, movies: dict[tuple[str, str], list[str]], part: str, 
             f"aclImdb/{part}/urls_{side}.txt in {archive} has {len(listed):,} lines, so review {number} has no movie there. {_REMEDY}"
         )
     return listed[number]
+
+
+def content(archive: Path, origin: str) -> tuple[str, str]:
+    """As `content_digest`, the number of files in words."""
+    digest, files = content_digest(archive, origin)
+    return digest, f"{files:,} files"
+
+
+def read(task: Task, archive: Path, columns: Columns | None = None) -> Corpus:
+    """The labelled reviews; the groups are movies."""
+    found = reviews(archive)
+    train, test = (_words_of([review for review in found if review.part == part]) for part in ("train", "test"))
+    return Corpus(train, test)
+
+
+def _words_of(found: list[Review]) -> Reviews:
+    texts = [" ".join(tokenize(review.text)) for review in found]
+    labels = np.array([review.label for review in found], np.uint8)
+    return Reviews(texts, labels, [review.movie for review in found])
+
+
+DATASET = Dataset(
+    read,
+    "reviews.tar.gz",
+    content=content,
+    official=f"{OFFICIAL_FILES:,} files",
+    local_copy=("IMDB_ARCHIVE", "/path/aclImdb_v1.tar.gz"),
+    shape=Shape(train=25_000, test=25_000, megabytes=84, tokens=236),
+    language="English film reviews",
+)

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Task
-from pipeline.data.form import Form, Sequences
-from pipeline.data.sources import Corpus, Reviews
+from pipeline.data.form import Corpus, Form, Reviews, Sequences
 from pipeline.data.splits import ordered_rows, validation_rows
 from pipeline.data.text import PADDING, RANK_OFFSET, build_vocabulary, encode, pad_tokens
 from pipeline.errors import FairsweepError

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Columns, Task
-from pipeline.data.form import Form, Sequences
+from pipeline.data.form import Corpus, Dataset, Form, Reviews, Sequences
 from pipeline.data.splits import validation_rows
 from pipeline.data.text import tokenize
 from pipeline.errors import FairsweepError
@@ -30,8 +30,6 @@ from pipeline.files import own_file, replace_folder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-    from pipeline.data.sources import Corpus, Reviews
 
 _NAMES = {"path": "data.csv", "test_path": "test.csv"}
 _USAGE = "data.path=FILE.csv with data.text=COLUMN data.label=COLUMN, or for a series with data.value=COLUMN"
@@ -87,7 +85,12 @@ def check(columns: Columns) -> None:
 
 
 def copy(columns: Columns, folder: Path) -> None:
-    """Puts the files, which `check` has seen, into `folder` as data.csv and test.csv: the folder is whole or not there at all."""
+    """Puts the files into `folder` as data.csv and test.csv: the folder is whole or not there at all.
+
+    Raises:
+        FairsweepError: as `check`.
+    """
+    check(columns)
     with replace_folder(folder) as part:
         for key, path in _paths(columns).items():
             shutil.copyfile(path, part / _NAMES[key])
@@ -120,8 +123,8 @@ def table(path: Path) -> "DataFrame":
     return pd.DataFrame([row for _, row in lines[1:]], columns=header, dtype=str)
 
 
-def read(folder: Path, columns: Columns, task: Task) -> "Corpus | Sequences":
-    """The copies in `folder`: texts as a Corpus, binary or of 3 to 255 classes in the order of their names; a series as Sequences.
+def read(task: Task, archive: Path, columns: Columns) -> Corpus | Sequences:
+    """The copies beside `archive`: texts as a Corpus, binary or of 3 to 255 classes in the order of their names; a series as Sequences.
 
     Without a test file a fifth of the rows is the test, drawn once and for all from the file's order: of each class a fifth,
     and whole groups. White space around a label or a group's name is dropped. An empty text is a text without words.
@@ -130,9 +133,7 @@ def read(folder: Path, columns: Columns, task: Task) -> "Corpus | Sequences":
         FairsweepError: no copies, or the file has changed since; an empty label or group; too few rows, classes or rows of a
             class, too many classes; in the test an unknown class or a group of the training rows; groups too large to split.
     """
-    # `sources` imports this module.
-    from pipeline.data.sources import Corpus
-
+    folder = archive.parent
     _check_unchanged(folder, columns)
     frame = _copied(folder, "path", columns)
     if columns.value:
@@ -172,7 +173,12 @@ def _check_unchanged(folder: Path, columns: Columns) -> None:
 
 
 def content(columns: Columns) -> str:
-    """sha256 over the files."""
+    """sha256 over the files.
+
+    Raises:
+        FairsweepError: as `check`.
+    """
+    check(columns)
     digest = hashlib.sha256()
     for path in _paths(columns).values():
         digest.update(path.read_bytes() if path.is_file() else b"")
@@ -401,8 +407,9 @@ def _warn_of_copies(train: _Rows, test: _Rows) -> None:
         print(f"warning: {copies:,} of {len(test.texts):,} test texts stand word for word in the training part, too")
 
 
-def _reviews(rows: _Rows, classes: Sequence[str]) -> "Reviews":
-    from pipeline.data.sources import Reviews
-
+def _reviews(rows: _Rows, classes: Sequence[str]) -> Reviews:
     number = {name: index for index, name in enumerate(classes)}
     return Reviews(rows.texts, np.array([number[label] for label in rows.labels], np.uint8), rows.groups)
+
+
+DATASET = Dataset(read, _NAMES["path"], copy=copy, digest=content)

@@ -1,9 +1,11 @@
 """Handwritten digits, as scikit-learn ships them: 1,797 images of 8 by 8 (Alpaydin and Kaynak, UCI repository, 1998)."""
 
+from pathlib import Path
+
 import numpy as np
 
-from pipeline.config import Task
-from pipeline.data.form import Examples, Form, Sequences
+from pipeline.config import Columns, Task
+from pipeline.data.form import Dataset, Examples, Form, Sequences
 from pipeline.data.splits import validation_rows
 from pipeline.errors import FairsweepError
 
@@ -13,7 +15,7 @@ _DARKEST = 16
 _TEST_SEED = 1998
 
 
-def read(task: Task) -> Sequences:
+def read(task: Task, archive: Path | None = None, columns: Columns | None = None) -> Sequences:
     """The images, read row by row from the top; a fifth of each digit, drawn once, is the test.
 
     Who wrote an image is not told, so writers stand on both sides.
@@ -46,3 +48,6 @@ def read(task: Task) -> Sequences:
         baselines=["trivial", "linear"],
     )
     return Sequences(form, Examples(images[~test], labels[~test]), Examples(images[test], labels[test]))
+
+
+DATASET = Dataset(read, version_of="scikit-learn")

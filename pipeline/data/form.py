@@ -1,9 +1,13 @@
-"""What a task puts into a network and wants out of it: known when the data are read, kept in `meta.json`."""
+"""What a dataset is: where its examples come from, what they are, and what a network reads and predicts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.config import Columns, Task
 
 # A padded step: an input all of whose features are PAD, a label `evidence.scores.NO_LABEL`. Steps come after one another, padding last.
 PAD = -1.0
@@ -85,3 +89,86 @@ class Sequences:
     train: Examples
     test: Examples
     extras: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Labelled texts of one part. All fields have one entry per text.
+
+    Attributes:
+        texts: the words of each text, joined by one space. Rows are ordered by them.
+        labels: <uint8>[texts], 1 for positive; with more than two classes the number of the class.
+        movies: the group of each text, or None when the source names no groups.
+    """
+
+    texts: list[str]
+    labels: NDArray[np.uint8]
+    movies: list[str] | None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A dataset of texts.
+
+    Attributes:
+        encoded: whether the "words" are ranks that the source has fixed, so that no vocabulary is counted.
+    """
+
+    train: Reviews
+    test: Reviews
+    encoded: bool = False
+    form: Form = field(default_factory=Form)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of a dataset of texts that must be downloaded, for `plan`, which runs before the download.
+
+    Attributes:
+        train, test: texts per part.
+        megabytes: of the download.
+        tokens: per text, in the mean.
+    """
+
+    train: int
+    test: int
+    megabytes: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All that the pipeline knows of a dataset: one value per module, found by `task.source` (see `data.registry`).
+
+    Attributes:
+        read: (task, archive, columns) to the labelled examples. It must give the same rows each time.
+        archive: name of the archive's file in data/STUDY/archive/.
+        make: writes the archive to a path. None: it is a copy of `task.archive`, or downloaded from `task.url`.
+        copy: (columns, folder) puts a user's own files into the folder, in place of `make`.
+        digest: sha256 over the files that `copy` would copy.
+        version_of: the package that the examples come with or are drawn by. The archive is then its version.
+        content: (archive, origin) to the digest that any copy of the same data has, and a description such as "2,604 files". None: the
+            sha256 of the file, and its size. `origin` names the archive in errors.
+        official: the description that `content` gives of the official data.
+        local_copy: environment variable and path that offer a local copy in place of a download.
+        slow: whether reading takes minutes.
+        shape: of texts that must be downloaded.
+        encoded: whether the archive holds numbers in place of words, and does not say which.
+        language: what the texts are, as the report says it; empty for numbers.
+        caveat: what else a reader of the report must know.
+    """
+
+    read: Callable[[Task, Path, Columns], Corpus | Sequences]
+    archive: str = "package.txt"
+    make: Callable[[Path], None] | None = None
+    copy: Callable[[Columns, Path], None] | None = None
+    digest: Callable[[Columns], str] | None = None
+    version_of: str | None = None
+    content: Callable[[Path, str], tuple[str, str]] | None = None
+    official: str = ""
+    local_copy: tuple[str, str] | None = None
+    slow: bool = False
+    shape: Shape | None = None
+    encoded: bool = False
+    language: str = ""
+    caveat: str = ""

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+from pipeline.data import aclimdb
+from pipeline.data.form import Dataset
 from pipeline.files import replace_file
 
 
@@ -139,3 +141,13 @@ def _judgement(random: Random, good: bool) -> list[str]:
         words.append(random.choice(_STRENGTHS))
     words.append(random.choice(_GOOD if good != negated else _BAD))
     return words
+
+
+DATASET = Dataset(
+    aclimdb.read,
+    "reviews.tar.gz",
+    make=generate,
+    content=aclimdb.content,
+    official=f"{aclimdb.OFFICIAL_FILES:,} files",
+    language="invented text, which is no language at all",
+)

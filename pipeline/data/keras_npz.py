@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config import Columns, Task
+from pipeline.data.form import Corpus, Dataset, Reviews, Shape
 from pipeline.errors import FairsweepError
 
 # What a pickled object array refers to, in the spellings of both numpy generations and of pickle protocol 2 (bytes).
@@ -131,3 +133,19 @@ def _reviews(file: zipfile.ZipFile, name: str) -> list[list[int]]:
     if not all(type(rank) is int and 0 < rank <= _LARGEST_RANK for row in rows for rank in row):
         raise ValueError(fault)
     return rows
+
+
+def read(task: Task, archive: Path, columns: Columns | None = None) -> Corpus:
+    """The reviews as ranks, which stand for words; which movie a review is about is not known."""
+    train, test = (Reviews([" ".join(map(str, row)) for row in rows], labels, None) for rows, labels in load(archive))
+    return Corpus(train, test, encoded=True)
+
+
+DATASET = Dataset(
+    read,
+    "imdb.npz",
+    local_copy=("IMDB_NPZ", "/path/imdb.npz"),
+    shape=Shape(train=25_000, test=25_000, megabytes=17, tokens=236),
+    encoded=True,
+    language="English film reviews",
+)

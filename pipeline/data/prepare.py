@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock
 
 from pipeline.config import Config
-from pipeline.data import arrays, csv_file, sources
+from pipeline.data import arrays, registry
 from pipeline.errors import FairsweepError
 
 FOLDER = Path(".fairsweep/data")
@@ -32,16 +32,15 @@ def prepared(config: Config) -> Path:
 def _made(config: Config) -> Path:
     """The folder of this task; one process at a time makes it."""
     covered: list[Any] = [dataclasses.asdict(config.task) | {"train_fraction": None}, dataclasses.asdict(config.data)]
-    if config.task.source == "csv":
-        csv_file.check(config.data)
-        covered.append(csv_file.content(config.data))
+    if digest := registry.dataset(config.task.source).digest:
+        covered.append(digest(config.data))
     name = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:8]
     folder = FOLDER / f"{config.task.name}-{name}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
         if not (folder / "arrays" / "meta.json").is_file():
             print(f"making the arrays of task {config.task.name} in {folder}", flush=True)
-            archive = sources.fetch(config.task, folder / "archive", config.data)
-            source = sources.read(config.task, archive, config.data)
+            archive = registry.fetch(config.task, folder / "archive", config.data)
+            source = registry.read(config.task, archive, config.data)
             arrays.write(source, config.task, folder / "arrays", folder / "sealed")
     return folder

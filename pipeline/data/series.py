@@ -1,4 +1,4 @@
-"""A series of numbers, cut into windows that forecast what follows: CO2 in the air of Mauna Loa, or a column of a file.
+"""A series of numbers, cut into windows that forecast what follows.
 
 The first four fifths of the values are for training, the last fifth is the test. A window lies wholly inside its part.
 """
@@ -19,20 +19,6 @@ _PARTS = 5
 _LARGEST = 1e15
 # Of a cell in a message.
 _SHOWN = 60
-YEAR = 52
-
-
-def co2() -> tuple[NDArray[np.float64], NDArray[np.datetime64]]:
-    """Weekly CO2 in the air of Mauna Loa, ppm, 1958-03-29 to 2001-12-29 (Keeling and Whorf 2004), as statsmodels ships it.
-
-    Returns:
-        Values <float64>[2284], 59 missing weeks filled by linear interpolation, and their days <datetime64[D]>[2284].
-    """
-    # Slow to import, and other series have no use for it.
-    from statsmodels.datasets import co2 as source
-
-    column = source.load_pandas().data["co2"]
-    return column.interpolate().to_numpy(np.float64), column.index.to_numpy().astype("datetime64[D]")
 
 
 def windows(values: NDArray[np.floating], times: NDArray[np.datetime64], task: Task, unit: str, period: int | None) -> Sequences:

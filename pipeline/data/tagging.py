@@ -3,11 +3,13 @@
 No label can be told better than rightly in 98 of 100: that share is not flipped.
 """
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Task
-from pipeline.data.form import Examples, Form, Sequences
+from pipeline.config import Columns, Task
+from pipeline.data.form import Dataset, Examples, Form, Sequences
 from pipeline.errors import FairsweepError
 
 # Label k tells what feature k was LAGS[k] steps ago.
@@ -19,7 +21,7 @@ _SEED = 64
 _SIGNAL, _NOISE = 128, 26
 
 
-def read(task: Task) -> Sequences:
+def read(task: Task, archive: Path | None = None, columns: Columns | None = None) -> Sequences:
     """Sequences from a fixed seed; train and test are drawn apart, and each row stands alone.
 
     Returns:
@@ -67,3 +69,10 @@ def _labels(signals: NDArray[np.bool_], generator: np.random.Generator) -> NDArr
     for label, lag in enumerate(LAGS):
         labels[:, lag:, label] = signals[:, :-lag, label] ^ flipped[:, lag:, label]
     return labels
+
+
+DATASET = Dataset(
+    read,
+    version_of="numpy",
+    caveat="Invented sequences: their labels are so many steps behind, and nothing else is asked.",
+)

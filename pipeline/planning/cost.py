@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import mean
 
 from pipeline.config import Config
-from pipeline.planning.inputs import TEXTS, Inputs
+from pipeline.data.registry import dataset
+from pipeline.planning.inputs import Inputs
 from pipeline.planning.ledger import Arm, Kind
 from pipeline.planning.probe import Probe
 from pipeline.planning.trial import Taken, load
@@ -159,10 +160,11 @@ def _disk(arm: Arm, inputs: Inputs, parameters: float) -> float:
 
 def arrays(config: Config, inputs: Inputs) -> float:
     """Bytes of an archive and its arrays that are still to come, each with its copy in DVC's cache."""
-    if inputs.folder == Path("data") / config.name / "arrays" or config.task.source not in TEXTS:
+    shape = dataset(config.task.source).shape
+    if inputs.folder == Path("data") / config.name / "arrays" or shape is None:
         return 0.0
-    train, test, archive, whole = TEXTS[config.task.source]
-    return 2 * (archive * 1e6 + (train + test) * (config.task.length + whole) * NUMBER)
+    tokens = (shape.train + shape.test) * (config.task.length + shape.tokens)
+    return 2 * (shape.megabytes * 1e6 + tokens * NUMBER)
 
 
 def rest(inputs: Inputs) -> float:

@@ -12,14 +12,11 @@ from pipeline.config import Config
 from pipeline.data.arrays import Data, checked_meta
 from pipeline.data.form import Form
 from pipeline.data.prepare import prepared
+from pipeline.data.registry import dataset
 from pipeline.errors import FairsweepError
 from pipeline.training.work import load_data
 
-# Of archives that must be downloaded first: training texts, test texts, MB, tokens of a text in the mean.
-TEXTS = {"aclimdb": (25_000, 25_000, 84, 236), "imdb_npz": (25_000, 25_000, 17, 236)}
-# Minutes of parsing scores.
-SLOW = ("chorales",)
-# Of those tokens: median, and standard deviation of the logarithm.
+# Tokens of a review: median, and standard deviation of the logarithm.
 MEDIAN, SPREAD = 177, 0.64
 VALIDATION = 0.2
 
@@ -62,13 +59,12 @@ def find(config: Config) -> Inputs:
     try:
         checked_meta(folder, config.task)
     except FairsweepError as error:
-        source, study = config.task.source, config.name
-        if source in TEXTS:
-            rows, test, *_ = TEXTS[source]
-            validation = round(VALIDATION * rows)
-            train = round(config.task.train_fraction * (rows - validation))
-            return Inputs(None, Form(length=config.task.length), train, validation, test, "")
-        if config.task.url is not None or source in SLOW:
+        source, study = dataset(config.task.source), config.name
+        if shape := source.shape:
+            validation = round(VALIDATION * shape.train)
+            train = round(config.task.train_fraction * (shape.train - validation))
+            return Inputs(None, Form(length=config.task.length), train, validation, shape.test, "")
+        if config.task.url is not None or source.slow:
             raise FairsweepError(
                 f"task {config.task.name} has no arrays yet, and its shape is known from them alone. First run `python -m "
                 f"pipeline.download study={study}`, then `python -m pipeline.pad study={study}`: nothing of the budget is spent."

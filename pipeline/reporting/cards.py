@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.evidence.estimate import Estimate, film_variance
 from pipeline.reporting import arms, measure, page, verdicts, words
-from pipeline.reporting.caveats import model_caveats
+from pipeline.reporting.caveats import described, model_caveats
 from pipeline.reporting.sheets import Table
 from pipeline.reporting.story import Block, Bullets, Section, Text
 from pipeline.reporting.tables import Results, champion, held
@@ -19,8 +19,6 @@ from pipeline.reporting.tables import Results, champion, held
 Metrics = dict[str, Any]
 # No number of the training: which study and cell, the seed, and where the split of a separate study begins.
 OWN = ("study=", "cell=", "seed=", "split_seed=")
-# Sources of ids in place of words.
-ENCODED = ("imdb_npz",)
 
 
 def cards(metrics: Metrics, results: Results) -> dict[str, str]:
@@ -116,7 +114,7 @@ def _use(results: Results, arm: str) -> list[Block]:
     if form.features is not None:
         shape = f"<float32>[rows, {form.length}, {form.features}]"
         return [Text(f"It takes numbers, {shape}, as `pad` makes them; MLflow loads it as one of Keras: `{registered}`.")]
-    if task["source"] in ENCODED:
+    if described(study).encoded:
         return [
             Text(
                 f"It takes the ids of its source, which does not say whose they are; MLflow loads it as one of Keras: `{registered}`."

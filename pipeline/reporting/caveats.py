@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from pipeline.data.form import Form
+from pipeline.data import registry
+from pipeline.data.form import Dataset, Form
+from pipeline.errors import FairsweepError
 from pipeline.provenance import DIRTY, UNKNOWN
 from pipeline.reporting import measure, words
 from pipeline.reporting.tables import form_of, held
@@ -18,28 +20,20 @@ SETTINGS = {
 }
 # The same where the setting is null.
 UNSET = {"train.patience": "no run stops before its last epoch", "train.floor": "no run is given up, however it starts"}
-LANGUAGES = {
-    "aclimdb": "English film reviews",
-    "imdb_npz": "English film reviews",
-    "generated": "invented text, which is no language at all",
-}
-# What else a reader of a task's numbers must know.
-SOURCES = {
-    "chorales": (
-        "These are not the JSB Chorales of Boulanger-Lewandowski et al. (2012), on which Chung et al. (2014) compared cells, so the "
-        "nats are not to be compared: theirs are 382 chorales in quarter notes, 229 for training, 76 for validation and 77 for the "
-        "test; ours 329 of music21's in eighth notes, of which many repeat the step before, split by tune, as one tune is set "
-        "several times."
-    ),
-    "co2": "One series, one test stretch: its years are alike, and the interval has few of them to count.",
-    "tagging": "Invented sequences: their labels are so many steps behind, and nothing else is asked.",
-}
+
+
+def described(study: dict[str, Any]) -> Dataset:
+    """What the dataset of a study says about itself; nothing where it is a user's own and cannot be imported here."""
+    try:
+        return registry.dataset(study["task"]["source"])
+    except FairsweepError:
+        return registry.UNKNOWN
 
 
 def caveats(metrics: dict[str, Any], study: dict[str, Any]) -> list[str]:
     """Every limit of the study's claim."""
     if not metrics["trials"]:
-        own = ["A recipe may cut texts otherwise than the study: see its file."] if study["task"]["source"] in LANGUAGES else []
+        own = ["A recipe may cut texts otherwise than the study: see its file."] if described(study).language else []
         return [
             *_task(study),
             *own,
@@ -101,13 +95,14 @@ def model_caveats(metrics: dict[str, Any], study: dict[str, Any]) -> list[str]:
 def _task(study: dict[str, Any]) -> list[str]:
     """What was learned from: of texts their language and their cut, of numbers their shape."""
     task, form = study["task"], form_of(study["data"])
-    told = [SOURCES[task["source"]]] if task["source"] in SOURCES else []
+    source = described(study)
+    told = [source.caveat] if source.caveat else []
     if "train_fraction" in task:
         told.append(f"Of the training rows a share of {task['train_fraction']:g} was trained on; validation and test are whole.")
     if "copies" in study:
         told.append(_copies(study["copies"], form.example))
     if form.features is None:
-        language = LANGUAGES.get(task["source"], f"the language of `{task['source']}`")
+        language = source.language or f"the language of `{task['source']}`"
         return [
             f"One task: `{task['name']}`, {language}. Other tasks and other languages may rank the cells otherwise.",
             f"One cut of the text: the last {task['length']} tokens, a vocabulary of {task['vocabulary']:,}, padding `{task['padding']}`.",

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pipeline.config import Task
-from pipeline.data import arrays, sources
+from pipeline.data import arrays, registry
 from pipeline.data.arrays import Ids
 from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
@@ -17,7 +17,7 @@ IMDB_DIGEST = "8514b2cec35ec66fbc69c73d6933da6b9885d159df04dceacb39c01d72919b29"
 
 
 def pad(archive: Path, folder: Path, task: Task = GENERATED) -> Path:
-    arrays.write(sources.read(task, archive), task, folder / "arrays", folder / "sealed")
+    arrays.write(registry.read(task, archive), task, folder / "arrays", folder / "sealed")
     return folder
 
 
@@ -34,7 +34,7 @@ def study(generated_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def imdb(imdb_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "imdb"
     task = Task(name="imdb", source="aclimdb", archive=str(imdb_archive), digest=IMDB_DIGEST)
-    return pad(sources.fetch(task, folder / "archive"), folder, task)
+    return pad(registry.fetch(task, folder / "archive"), folder, task)
 
 
 def test_shapes_and_types(study: Path) -> None:
@@ -96,7 +96,7 @@ def test_texts_can_be_cut_to_any_length_later(
     study: Path, length: int, padding: str, tmp_path: Path, generated_archive: Path
 ) -> None:
     other = replace(GENERATED, length=length, padding=padding)
-    arrays.write(sources.read(other, generated_archive), other, tmp_path / "arrays", tmp_path / "sealed")
+    arrays.write(registry.read(other, generated_archive), other, tmp_path / "arrays", tmp_path / "sealed")
     made, cut = (arrays.load(folder / "arrays", other, 0) for folder in (tmp_path, study))
     assert cut.form.length == length
     for name in ("train_inputs", "validation_inputs", "test_inputs", "train_labels"):

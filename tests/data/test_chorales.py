@@ -50,7 +50,7 @@ def invented(tmp_path: Path) -> Path:
 
 
 def test_labels_are_what_comes_next(invented: Path) -> None:
-    read = chorales.read(invented, task())
+    read = chorales.read(task(), invented)
     assert (len(read.train.inputs), len(read.test.inputs)) == (16, 4)
     for part in (read.train, read.test):
         assert part.inputs.dtype == np.float32
@@ -68,7 +68,7 @@ def test_labels_are_what_comes_next(invented: Path) -> None:
 
 
 def test_no_tune_is_on_both_sides_and_outputs_come_from_training(invented: Path) -> None:
-    read = chorales.read(invented, task())
+    read = chorales.read(task(), invented)
     # Of the ten tunes the two of the test are told by pitches that training never has.
     assert len(set(TUNES) & set(read.form.classes)) == 8
     assert (read.train.labels == 1).any(axis=(0, 1)).all()
@@ -135,6 +135,6 @@ def test_a_few_real_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_all_of_them(tmp_path: Path) -> None:
     pytest.importorskip("music21")
     chorales.extract(tmp_path / "chorales.npz")
-    read = chorales.read(tmp_path / "chorales.npz", task(length=256))
+    read = chorales.read(task(length=256), tmp_path / "chorales.npz")
     assert (len(read.train.inputs), len(read.test.inputs)) == (263, 66)
     assert (read.form.classes[0], read.form.classes[-1]) == ("C2", "A5")

@@ -36,9 +36,8 @@ def read(folder: Path, data: str | bytes, test: str | bytes | None = None, **key
     for name, held in (("mine.csv", data), ("held.csv", test)):
         if held is not None:
             (folder / name).write_bytes(held.encode() if isinstance(held, str) else held)
-    csv_file.check(columns)
     csv_file.copy(columns, folder / "archive")
-    return csv_file.read(folder / "archive", columns, TASK)
+    return csv_file.read(TASK, folder / "archive" / "data.csv", columns)
 
 
 @pytest.fixture
@@ -152,7 +151,9 @@ def test_the_copies_of_another_study_do_not_stay(root: Path) -> None:
     read(root, GOOD)
     assert [path.name for path in (root / "archive").iterdir()] == ["data.csv"]
     with pytest.raises(FairsweepError, match=r"There is no .*test\.csv\. First run"):
-        csv_file.read(root / "archive", Columns(path="mine.csv", test_path="held.csv", text="text", label="label"), TASK)
+        csv_file.read(
+            TASK, root / "archive" / "data.csv", Columns(path="mine.csv", test_path="held.csv", text="text", label="label")
+        )
 
 
 LONG = "word " * 40_000

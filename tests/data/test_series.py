@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import Columns, Task
-from pipeline.data import series
+from pipeline.data import co2, series
 from pipeline.data.form import Sequences
 from pipeline.data.splits import ordered_rows
 from pipeline.errors import FairsweepError
@@ -23,7 +23,7 @@ def frame(*values: str, **columns: list[str]) -> pd.DataFrame:
 
 
 def test_co2_is_whole_and_weekly() -> None:
-    values, times = series.co2()
+    values, times = co2.values()
     assert values.shape == times.shape == (2284,)
     assert times.dtype == "datetime64[D]"
     assert (str(times[0]), str(times[-1])) == ("1958-03-29", "2001-12-29")
@@ -68,8 +68,8 @@ def test_the_scale_comes_from_training_values_alone(relative: bool) -> None:
 
 
 def test_co2_in_its_unit() -> None:
-    values, times = series.co2()
-    read = series.windows(values, times, Task(name="co2", source="co2", length=52, horizon=4), "ppm", series.YEAR)
+    values, times = co2.values()
+    read = series.windows(values, times, Task(name="co2", source="co2", length=52, horizon=4), "ppm", co2.YEAR)
     told = read.test.labels * np.float32(read.form.scale) + read.extras["bases"][:, None]
     start = np.searchsorted(times, read.extras["times"]) + 1
     assert told == pytest.approx(values[start[:, None] + np.arange(4)], abs=1e-4)

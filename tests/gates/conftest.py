@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Columns, Task, compose
-from pipeline.data import arrays, sources
+from pipeline.data import arrays, registry
 from study_copy import ROOT
 
 
 def made(task: Task, folder: Path, archive: Path | None = None, columns: Columns | None = None) -> Path:
     """The arrays of `task` below `folder`."""
-    source = sources.read(task, archive or folder, columns)
+    source = registry.read(task, archive or folder, columns)
     arrays.write(source, task, folder / "arrays", folder / "sealed")
     return folder / "arrays"
 

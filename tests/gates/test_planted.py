@@ -76,9 +76,9 @@ def known_before(place: Place) -> list[Flag]:
             csv.writer(file).writerows([("text", "label"), *(rows[row] for row in order)])
     columns = Columns(path=str(place.folder / "all.csv"), test_path=str(place.folder / "test.csv"), text="text", label="label")
     config = study("study=smoke", "cell=rnn", "task=csv")
-    from pipeline.data import sources
+    from pipeline.data import registry
 
-    archive = sources.fetch(config.task, place.folder / "archive", columns)
+    archive = registry.fetch(config.task, place.folder / "archive", columns)
     return inputs.of_search(config, made(config.task, place.folder, archive, columns))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gates.conftest import made
 from pipeline.config import Config, Parameter, compose
-from pipeline.data import arrays, sources
+from pipeline.data import arrays, registry
 from pipeline.data.chorales import extract
 from pipeline.gates import dead, inputs, trials
 from pipeline.reporting import importance, tables
@@ -69,7 +69,7 @@ def test_nothing_is_flagged_before_a_study_of_the_real_reviews(imdb_archive: Pat
 def test_nothing_is_flagged_before_the_chorales(tmp_path: Path) -> None:
     task = compose(["study=chorales"]).task
     extract(tmp_path / "chorales.npz")
-    arrays.write(sources.read(task, tmp_path / "chorales.npz"), task, tmp_path / "arrays", tmp_path / "sealed")
+    arrays.write(registry.read(task, tmp_path / "chorales.npz"), task, tmp_path / "arrays", tmp_path / "sealed")
     assert flagged("chorales", tmp_path / "arrays") == []
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from faults import is_worker, kill_one_that_trains
 from pipeline.config import Cell, Cluster, Config, Model, Task, Train, with_overrides
-from pipeline.data import arrays, sources
+from pipeline.data import arrays, registry
 from pipeline.search import coordinator
 from pipeline.search.coordinator import asked, run_jobs
 from pipeline.search.state import Job, Record
@@ -56,7 +56,7 @@ def study(generated_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     any_port = functools.partial(distributed.LocalCluster, dashboard_address="127.0.0.1:0")
     monkeypatch.setattr(distributed, "LocalCluster", any_port)
     folder = tmp_path / "data/tiny"
-    arrays.write(sources.read(TASK, generated_archive), TASK, folder / "arrays", folder / "sealed")
+    arrays.write(registry.read(TASK, generated_archive), TASK, folder / "arrays", folder / "sealed")
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import Task
-from pipeline.data import aclimdb, arrays, sources
+from pipeline.data import aclimdb, arrays, registry
 from pipeline.data.generated import generate
 from pipeline.errors import FairsweepError
 
@@ -60,7 +60,7 @@ def test_generated_bytes_depend_on_the_seed_alone(generated_archive: Path, tmp_p
 
 
 def test_generated_reviews_are_like_the_real_ones(tmp_path: Path) -> None:
-    corpus = sources.read(GENERATED, sources.fetch(GENERATED, tmp_path))
+    corpus = registry.read(GENERATED, registry.fetch(GENERATED, tmp_path))
     for reviews, rows in ((corpus.train, 1600), (corpus.test, 1000)):
         assert len(reviews.texts) == rows
         assert reviews.labels.mean() == 0.5
@@ -73,7 +73,7 @@ def test_generated_reviews_are_like_the_real_ones(tmp_path: Path) -> None:
 def test_a_local_copy_is_checked_and_copied(generated_archive: Path, tmp_path: Path) -> None:
     digest, files = aclimdb.content_digest(generated_archive, "generated")
     assert files == 2604
-    archive = sources.fetch(local(generated_archive, digest=digest), tmp_path)
+    archive = registry.fetch(local(generated_archive, digest=digest), tmp_path)
     assert archive == tmp_path / "reviews.tar.gz"
     assert archive.read_bytes() == generated_archive.read_bytes()
 
@@ -87,13 +87,13 @@ def test_digest_sees_content_not_packing(tmp_path: Path) -> None:
 
 def test_missing_local_copy_is_named(tmp_path: Path) -> None:
     with pytest.raises(FairsweepError, match=r"/nowhere/reviews\.tar\.gz"):
-        sources.fetch(local(Path("/nowhere/reviews.tar.gz")), tmp_path)
+        registry.fetch(local(Path("/nowhere/reviews.tar.gz")), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_another_content_is_refused(generated_archive: Path, tmp_path: Path) -> None:
     with pytest.raises(FairsweepError) as error:
-        sources.fetch(local(generated_archive, digest="0" * 64), tmp_path)
+        registry.fetch(local(generated_archive, digest="0" * 64), tmp_path)
     assert "50,004 files, digest 000" in str(error.value)
     assert f"2,604 files, digest {aclimdb.content_digest(generated_archive, '')[0]}" in str(error.value)
     assert str(generated_archive) in str(error.value)
@@ -107,7 +107,7 @@ def test_a_cut_archive_is_refused(generated_archive: Path, tmp_path: Path, share
     cut.write_bytes(whole[: int(share * len(whole))])
     folder = tmp_path / "archive"
     with pytest.raises(FairsweepError, match=rf"cut or damaged .*{cut.stat().st_size:,} bytes"):
-        sources.fetch(local(cut, digest="0" * 64), folder)
+        registry.fetch(local(cut, digest="0" * 64), folder)
     assert not list(folder.iterdir())
 
 
@@ -116,14 +116,14 @@ def test_a_cut_archive_says_after_which_file(generated_archive: Path, tmp_path: 
     cut = tmp_path / "cut.tar.gz"
     cut.write_bytes(gzip.compress(plain[: 512 * 101 + 10]))
     with pytest.raises(FairsweepError, match=r"after aclImdb/test/neg/50_\d\.txt.* 50 of"):
-        sources.read(local(cut), cut)
+        registry.read(local(cut), cut)
 
 
 def test_only_regular_files_of_the_layout_are_read(tmp_path: Path) -> None:
     link = tarfile.TarInfo("aclImdb/train/pos/7_9.txt")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     files = {**small_archive(), "/aclImdb/train/pos/8_9.txt": "absolute", "../aclImdb/train/pos/9_9.txt": "above"}
-    corpus = sources.read(GENERATED, tar_of(tmp_path / "odd.tar.gz", files, link))
+    corpus = registry.read(GENERATED, tar_of(tmp_path / "odd.tar.gz", files, link))
     assert corpus.train.texts == ["a neg film", "a pos film"]
     assert corpus.train.labels.tolist() == [0, 1]
     assert corpus.train.movies == ["tt0000001", "tt0000001"]
@@ -140,19 +140,19 @@ def test_only_regular_files_of_the_layout_are_read(tmp_path: Path) -> None:
 def test_odd_archives_are_refused(tmp_path: Path, changes: dict[str, str], message: str) -> None:
     archive = tar_of(tmp_path / "odd.tar.gz", small_archive() | changes)
     with pytest.raises(FairsweepError, match=message):
-        sources.read(GENERATED, archive)
+        registry.read(GENERATED, archive)
 
 
 def test_an_archive_without_reviews_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FairsweepError, match="is it the right archive"):
-        sources.read(GENERATED, tar_of(tmp_path / "empty.tar.gz", {"README": "?"}))
+        registry.read(GENERATED, tar_of(tmp_path / "empty.tar.gz", {"README": "?"}))
 
 
 @pytest.mark.parametrize(("source", "variable"), [("aclimdb", "IMDB_ARCHIVE"), ("imdb_npz", "IMDB_NPZ")])
 def test_offline_fails_and_says_what_to_do(tmp_path: Path, source: str, variable: str) -> None:
     url = "http://127.0.0.1:9/reviews.tar.gz"
     with pytest.raises(FairsweepError) as error:
-        sources.fetch(Task(name="imdb", source=source, url=url, checksum="md5:0"), tmp_path)
+        registry.fetch(Task(name="imdb", source=source, url=url, checksum="md5:0"), tmp_path)
     for part in (url, "refused", f"{variable}=/path/", "make run", "task.archive=/path/"):
         assert part in str(error.value)
     assert not list(tmp_path.iterdir())
@@ -168,17 +168,17 @@ def test_a_download_is_checked_and_not_repeated(generated_archive: Path, tmp_pat
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/reviews.tar.gz"
         task = Task(name="imdb", source="aclimdb", url=url, checksum=f"md5:{checksum}")
-        archive = sources.fetch(task, tmp_path)
+        archive = registry.fetch(task, tmp_path)
         with pytest.raises(FairsweepError, match=r"(?s)nothing\.tar\.gz could not be downloaded: 404.*IMDB_ARCHIVE"):
-            sources.fetch(replace(task, url=url.replace("reviews", "nothing")), tmp_path / "other")
+            registry.fetch(replace(task, url=url.replace("reviews", "nothing")), tmp_path / "other")
         server.shutdown()
     assert archive.read_bytes() == generated_archive.read_bytes()
-    assert sources.fetch(task, tmp_path) == archive
+    assert registry.fetch(task, tmp_path) == archive
 
 
 def test_an_archive_that_is_not_there_yet(tmp_path: Path) -> None:
     with pytest.raises(FairsweepError, match=r"pipeline\.download"):
-        sources.archive_in(GENERATED, tmp_path)
+        registry.archive_in(GENERATED, tmp_path)
 
 
 def npz_of(path: Path, rows: object, protocol: int = 3) -> Path:
@@ -211,7 +211,7 @@ class Evil:
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_npz_ranks_become_keras_ids(tmp_path: Path, protocol: int) -> None:
     archive = npz_of(tmp_path / "imdb.npz", object_array([1, 5, 6, 7], [2]), protocol)
-    corpus = sources.read(NPZ, sources.fetch(replace(NPZ, archive=str(archive)), tmp_path / "archive"))
+    corpus = registry.read(NPZ, registry.fetch(replace(NPZ, archive=str(archive)), tmp_path / "archive"))
     arrays.write(corpus, NPZ, tmp_path / "arrays", tmp_path / "sealed")
     tokens = np.load(tmp_path / "arrays" / "test_tokens.npy").tolist()
     # Start is 1, rank 1 is 4, and rank 7 would be 10, which a vocabulary of 10 has no row for.
@@ -223,7 +223,7 @@ def test_npz_ranks_become_keras_ids(tmp_path: Path, protocol: int) -> None:
 def test_npz_as_numpy_writes_it(tmp_path: Path) -> None:
     rows, labels = object_array([1, 2], [3]), np.array([1, 0])
     np.savez(tmp_path / "imdb.npz", x_train=rows, y_train=labels, x_test=rows, y_test=labels)
-    assert sources.read(NPZ, tmp_path / "imdb.npz").train.texts == ["1 2", "3"]
+    assert registry.read(NPZ, tmp_path / "imdb.npz").train.texts == ["1 2", "3"]
 
 
 @pytest.mark.parametrize(
@@ -240,13 +240,13 @@ def test_npz_as_numpy_writes_it(tmp_path: Path) -> None:
 def test_npz_with_anything_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: object, message: str) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FairsweepError, match=message):
-        sources.read(NPZ, npz_of(tmp_path / "imdb.npz", rows))
+        registry.read(NPZ, npz_of(tmp_path / "imdb.npz", rows))
     assert not (tmp_path / "evil").exists()
 
 
 def test_npz_digest_is_that_of_the_file(tmp_path: Path) -> None:
     archive = npz_of(tmp_path / "imdb.npz", object_array([1], [2]))
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    sources.fetch(replace(NPZ, archive=str(archive), digest=digest), tmp_path / "archive")
+    registry.fetch(replace(NPZ, archive=str(archive), digest=digest), tmp_path / "archive")
     with pytest.raises(FairsweepError, match=f"found: .* bytes, digest {digest}"):
-        sources.fetch(replace(NPZ, archive=str(archive), digest="0" * 64), tmp_path / "archive")
+        registry.fetch(replace(NPZ, archive=str(archive), digest="0" * 64), tmp_path / "archive")
