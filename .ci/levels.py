@@ -48,12 +48,12 @@ class Level(NamedTuple):
     seconds: float
 
 
-# The default level was timed beside other work. The last two are estimates: half of the tests of `long` took 25 minutes.
+# The last one is an estimate.
 LEVELS = (
-    Level("default", "make test", 2250),
+    Level("default", "make test", 1150),
     Level("lint", "make lint", 105),
     Level("simulation", "make test LEVEL=simulation", 121),
-    Level("long", "make test LEVEL=long", 2900),
+    Level("long", "make test LEVEL=long", 1900),
     Level("bench", ".venv/bin/python benchmarks/run.py --short", 900),
 )
 
