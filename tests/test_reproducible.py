@@ -14,9 +14,9 @@ def tables(copy: StudyCopy, backend: str, workers: int) -> dict[str, bytes]:
     return files(copy.root / "runs/smoke/tune/gru", "timings.csv")
 
 
-@pytest.mark.parametrize(
-    "backend", [pytest.param("jax", marks=pytest.mark.long), pytest.param("tensorflow", marks=pytest.mark.night)]
-)
+# Of the smoke study tests/test_seal.py compares one worker with two, in the default level.
+@pytest.mark.night
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
 def test_one_and_three_workers_write_equal_tables(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Each copy compiles its programs itself.
     for name in ("JAX_COMPILATION_CACHE_DIR", "TF_XLA_FLAGS"):
