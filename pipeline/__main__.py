@@ -11,7 +11,7 @@ from pipeline.errors import nearest
 
 FOLDER = Path(__file__).parent
 # In the order in which `dvc repro` runs them.
-STAGES = ("download", "pad", "draw", "tune", "replicate", "baseline", "evaluate", "report")
+STAGES = ("code", "download", "pad", "draw", "tune", "replicate", "baseline", "evaluate", "report")
 
 
 def commands() -> dict[str, str]:

@@ -15,9 +15,7 @@ from pipeline.config import command, packaged
 from pipeline.errors import FairsweepError, nearest
 from pipeline.files import replace_file, replace_folder
 
-HEAD = """# By `fairsweep init`. The code is the installed package's, which no stage depends on here: after an upgrade that is to count,
-# dvc repro --force
-"""
+HEAD = "# Written by `fairsweep init`.\n"
 
 
 @dataclass
@@ -27,15 +25,8 @@ class Init:
     study: str = "imdb"
 
 
-def without_code(text: str) -> str:
-    """dvc.yaml without the dependencies that only a checkout has: its code, and the probe that is committed there."""
-    lines = [line for line in text.splitlines() if not line.strip().startswith(("- pipeline/", "- results/probe"))]
-    kept = [
-        line
-        for line, following in zip(lines, [*lines[1:], ""], strict=True)
-        if line.strip() != "deps:" or following.strip().startswith("- ")
-    ]
-    return "\n".join(kept) + "\n"
+# A dependency that only a checkout has: the probe that is committed there.
+PROBE = "      - results/probe\n"
 
 
 @command(schema=Init)
@@ -51,7 +42,7 @@ def main(options: Init) -> None:
             raise FairsweepError(
                 f"{Path(name).resolve()} is there already, and nothing is overwritten. Start in an empty folder."
             )
-    stages = without_code((source / "dvc.yaml").read_text("utf-8"))
+    stages = (source / "dvc.yaml").read_text("utf-8").replace(PROBE, "")
     with replace_file(Path("dvc.yaml")) as part, replace_folder(Path("conf")) as folder:
         shutil.copytree(source / "conf", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
         part.write_text(HEAD + stages.replace("conf/study/imdb.yaml", f"conf/study/{options.study}.yaml"), "utf-8")

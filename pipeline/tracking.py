@@ -330,7 +330,7 @@ def _log_text_model(model: Path, config: Config, options: dict[str, str]) -> str
             **options,
             loader_module="pipeline.serving.reader",
             data_path=str(model),
-            code_paths=[str(carried.code(Path(folder)))],
+            code_paths=[str(path) for path in carried.code(Path(folder), config.cell.type)],
             signature=ModelSignature(Schema([ColSpec("string", "text")]), Schema([ColSpec(*one) for one in said])),
             pip_requirements=_requirements("keras", config.train.backend, "numpy", "omegaconf", "pandas"),
         )

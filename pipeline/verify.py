@@ -1,16 +1,13 @@
-"""Trains a recorded run again and says whether it comes out the same, to the bit; or carries runs over a change of code.
+"""Trains a recorded run again and says whether it comes out the same, to the bit.
 
   python -m pipeline.verify study=imdb run=lstm/trial/17
   python -m pipeline.verify study=imdb run=lstm/tuned/3 out=model.keras
-  python -m pipeline.verify study=imdb adopt=true
 
 study   a study of conf/study/
 run     ARM/KIND/NUMBER, where KIND is trial, tuned or a recipe's name; in separate studies ARM/STUDY/KIND/NUMBER
 out     where the model trained again goes, a .keras file
-adopt   after a change of pipeline/models, training or data that is to change no number: trains three runs of each arm again, and
-        when all are the same to the bit, what had finished counts as finished under the new code
 
-Exit status 0: the same, or carried over. 1: not the same, or an error."""
+Exit status 0: the same. 1: not the same, or an error."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -40,7 +37,6 @@ class Verify:
     study: str = limited(MISSING, example="study=imdb")
     run: str | None = None
     out: str | None = None
-    adopt: bool = False
 
 
 def verify(study: Config, run: str, out: Path | None = None) -> bool:
@@ -103,18 +99,9 @@ def told(was: "Recorded", found: Sequence[str], causes: Sequence[str]) -> list[s
 def main(options: Verify) -> None:
     """The command `verify`."""
     check_group("study", options.study)
-    if options.adopt == (options.run is not None):
-        raise FairsweepError("give either run=ARM/KIND/NUMBER, such as run=lstm/trial/17, or adopt=true.")
-    if options.adopt:
-        if options.out is not None:
-            raise FairsweepError("out: adopt=true keeps no model; leave it out.")
-        from pipeline.verifying.adopt import adopt
-
-        same = adopt(options.study)
-    else:
-        same = verify(
-            compose([f"study={options.study}"]), str(options.run), Path(options.out).expanduser() if options.out else None
-        )
+    if options.run is None:
+        raise FairsweepError("give run=ARM/KIND/NUMBER, such as run=lstm/trial/17.")
+    same = verify(compose([f"study={options.study}"]), options.run, Path(options.out).expanduser() if options.out else None)
     if not same:
         sys.exit(1)
 

@@ -116,7 +116,8 @@ def test_init_writes_a_project_that_dvc_takes_and_overwrites_nothing(installed: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["conf", "dvc.yaml"]
     stages = yaml.safe_load((tmp_path / "dvc.yaml").read_text())
     assert stages["vars"] == ["conf/study/smoke.yaml"]
-    assert not any(path.startswith("pipeline/") for stage in stages["stages"].values() for path in stage.get("deps") or [])
+    declared = [path for stage in stages["stages"].values() for path in stage.get("deps", [])]
+    assert not any(path.startswith(("pipeline/", "results/probe")) for path in declared)
     assert stages["stages"].keys() == yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].keys()
     again = installed.run("fairsweep", "init", cwd=tmp_path)
     assert again.returncode == 1

@@ -1,6 +1,7 @@
 """Real `dvc repro` of the smoke study: whole, again, larger, changed."""
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -72,8 +73,20 @@ def under_dvc(smoke: StudyCopy, tmp_path: Path) -> StudyCopy:
 def test_a_second_repro_runs_nothing(under_dvc: StudyCopy) -> None:
     before = files(under_dvc.root / "runs/smoke"), files(under_dvc.root / "results")
     output = under_dvc.repro()
-    assert "Running stage" not in output
+    assert re.findall("Running stage '(.*)'", output) == ["code"]
     assert (files(under_dvc.root / "runs/smoke"), files(under_dvc.root / "results")) == before
+
+
+def test_comments_and_other_cells_and_datasets_run_no_stage_again(under_dvc: StudyCopy) -> None:
+    with (under_dvc.root / "pipeline/training/fit.py").open("a") as file:
+        file.write("# A comment.\n")
+    for path in ("pipeline/data/digits.py", "pipeline/models/other.py", "other.py", "conf/cell/other.yaml"):
+        with (under_dvc.root / path).open("a") as file:
+            file.write("type: gru\n" if path.endswith("yaml") else "SOMETHING = 1\n")
+    assert re.findall("Running stage '(.*)'", under_dvc.repro()) == ["code"]
+    under_dvc.edit("pipeline/data/generated.py", "_NEGATED = 0.2", "_NEGATED = 0.2 + 0")
+    again = re.findall("Running stage '(.*)'", under_dvc.repro())
+    assert again == ["code", "download", "pad", "report"], "the archive and the arrays are the same"
 
 
 @pytest.mark.long

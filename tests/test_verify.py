@@ -1,6 +1,5 @@
-"""Recorded runs trained again: the same to the bit, and named where they are not; runs carried over a change of code."""
+"""Recorded runs trained again: the same to the bit, and named where they are not."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,7 +119,7 @@ def test_a_run_of_separate_studies_has_the_number_of_its_study(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["study=smoke"], "give either run=ARM/KIND/NUMBER, such as run=lstm/trial/17, or adopt=true."),
+        (["study=smoke"], "give run=ARM/KIND/NUMBER, such as run=lstm/trial/17."),
         (["study=smok", "run=a/b/1"], "study=smok: no such study; the nearest is 'smoke'"),
         (
             ["study=smoke", "run=gru/trial/8"],
@@ -167,50 +166,6 @@ def test_other_versions_code_and_data_are_named_as_causes() -> None:
     before = {**now, "backend": {"numpy": "0.0.1"}, "code": "b", "data": "e"}
     assert by_settings(before, now) == [
         f"it was recorded with numpy 0.0.1, here is {np.__version__}",
-        "the code of pipeline/models, training or data has changed since",
+        "the code that trains it has changed since",
         "its data differs",
     ]
-
-
-def states(copy: StudyCopy) -> dict[str, dict]:
-    """{folder: settings} of every state."""
-    return {path.parent.name: json.loads(path.read_text()) for path in (copy.root / ".fairsweep/state").glob("*/settings.json")}
-
-
-@pytest.mark.night
-def test_a_refactoring_carries_the_runs_over_and_a_changed_number_does_not(copy: StudyCopy, tmp_path: Path) -> None:
-    own = StudyCopy(tmp_path / "study", "smoke").take(copy, *EVERYTHING)
-    before = states(own)
-    assert len(before) == 4
-    code = own.root / "pipeline/training/fit.py"
-    as_it_was = code.read_text()
-    own.edit("pipeline/training/fit.py", "default_rng(config.seed)", "default_rng(config.seed + 1)")
-    status, lines = verify(own, "adopt=true")
-    assert status == 1
-    assert sum(": different, first in epoch 1, loss: " in line for line in lines) == 12
-    assert lines[-1].startswith("nothing was carried over: the change moves numbers")
-    assert states(own) == before
-
-    code.write_text(as_it_was + "# A word.\n")
-    status, lines = verify(own, "adopt=true")
-    assert status == 0, lines
-    assert sum(line.endswith(": bit-identical") for line in lines) == 12
-    assert sum(" finished runs carried over to .fairsweep/state/" in line for line in lines) == 4
-    after = states(own)
-    assert before.items() <= after.items()
-    assert len(after) == 8
-    for command in (["tune", "cell=rnn"], ["replicate", "cell=gru"]):
-        stage, cell = command[0], command[1].removeprefix("cell=")
-        tables = files(own.root / "runs/smoke" / stage / cell)
-        done = own.run("python", "-m", f"pipeline.{stage}", "study=smoke", command[1])
-        assert f"{stage} {cell}: 8 of 8 were finished before" in done.stdout or f"{stage} {cell}: 4 of 4" in done.stdout
-        assert "validation" not in done.stdout, "something was trained"
-        assert files(own.root / "runs/smoke" / stage / cell) == tables
-    status, lines = verify(own, "adopt=true")
-    assert (status, lines[-1]) == (0, "nothing to carry over")
-    assert sum("finished runs of the code of now; to carry over" in line for line in lines) == 4
-    own.edit("conf/space/smoke.yaml", "high: 1.0e-2", "high: 2.0e-2")
-    status, lines = verify(own, "adopt=true")
-    assert status == 1
-    assert lines[0] == "error: study smoke has nothing to carry over."
-    assert lines[1] == "  tune rnn: no finished runs; the ones there differ in space"

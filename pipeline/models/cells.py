@@ -1,7 +1,7 @@
-"""The recurrent cells that can be compared: one entry each, and of each the bidirectional one, `bi_NAME`."""
+"""The recurrent cells that can be compared, and of each the bidirectional one, `bi_NAME`; one's own by import path, `MODULE:FUNCTION`."""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -9,21 +9,33 @@ from typing import Any
 from pipeline.config import Cell
 from pipeline.errors import FairsweepError
 from pipeline.models.recurrence import install
+from pipeline.plugins import find, load
 
-# A layer of Keras by its name, or a function of `units` and Keras's options for recurrent layers that gives one.
-CELLS: dict[str, str | Callable[..., Any]] = {"rnn": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
+# Layers of Keras.
+CELLS = {"rnn": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
 BACKWARDS = "bi_"
 # What a cell alone has: key of the config, option of its layer.
 OWN = {"gru": ("reset_after",), "lstm": ("unit_forget_bias",)}
 
 
+def own_module(cell_type: str) -> list[str]:
+    """The module of a cell of one's own, which is not imported; none for a cell of Keras."""
+    kind = cell_type.removeprefix(BACKWARDS)
+    return [kind.partition(":")[0]] if ":" in kind else []
+
+
 def check_cell(cell: Cell) -> None:
-    """Raise FairsweepError unless `cell.type` is known."""
+    """Raise FairsweepError unless `cell.type` is known, or the import path of a module that is at hand."""
     names = [*CELLS, *(BACKWARDS + name for name in CELLS)]
+    for module in own_module(cell.type):
+        find("cell.type", module)
+        return
     if cell.type not in names:
         near = difflib.get_close_matches(cell.type, names, n=1)
         hint = f"; the nearest is {near[0]!r}" if near else ""
-        raise FairsweepError(f"cell.type={cell.type}: no such cell{hint}. There are: {', '.join(names)}.")
+        raise FairsweepError(
+            f"cell.type={cell.type}: no such cell{hint}. There are: {', '.join(names)}. A cell of your own is MODULE:FUNCTION."
+        )
 
 
 def load_model(path: Path, cell: Cell) -> Any:
@@ -79,8 +91,7 @@ def cell_layer(cell: Cell, units: int, seeds: Iterator[int], more_seeds: Iterato
 def _layer(kind: str, units: int, seeds: Iterator[int], **options: Any) -> Any:
     import keras
 
-    make = CELLS[kind]
-    make = getattr(keras.layers, make) if isinstance(make, str) else make
+    make = getattr(keras.layers, CELLS[kind]) if kind in CELLS else load("cell.type", kind)
     layer = make(
         units,
         kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
@@ -88,4 +99,6 @@ def _layer(kind: str, units: int, seeds: Iterator[int], **options: Any) -> Any:
         seed=next(seeds),
         **options,
     )
+    if not isinstance(layer, keras.Layer):
+        raise FairsweepError(f"cell.type={kind}: expected a function that returns a Keras layer, and it returned {layer!r:.100}.")
     return install(layer)

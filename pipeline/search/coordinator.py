@@ -4,7 +4,6 @@ The coordinator alone writes state, study and tracker. It ends when the process 
 """
 
 import dataclasses
-import functools
 import os
 import signal
 from collections import deque
@@ -56,7 +55,7 @@ def task(configs: list[Config], keep_models: list[bool], reporting: bool, code: 
     from pipeline.training.work import train, train_family
 
     started, worker = now(), get_worker()
-    if _own_code() != code:
+    if code_digest(configs[0].cell.type) != code:
         raise FairsweepError(
             f"worker {worker.address} runs other code than this checkout (pipeline/models, training or data). Bring it to the same "
             "commit and start it again; what had finished is kept."
@@ -69,12 +68,6 @@ def task(configs: list[Config], keep_models: list[bool], reporting: bool, code: 
         done = train_family(configs, keep_models, folder)
     # A run that shared its program has a share of its seconds.
     return [(run, worker.address + (f" shared by {members}" if members > 1 else "")) for run, members in done], started
-
-
-@functools.cache
-def _own_code() -> str:
-    """`code_digest` when this worker began: what is edited while a study runs is not what its workers run."""
-    return code_digest()
 
 
 def _ask(number: int, epoch: Epoch) -> bool:
@@ -167,7 +160,7 @@ def _run(pool: Pool, waiting: deque[Job], follow: Follow, prune: Prune | None, s
     """The loop: keep every worker busy, answer reports, hand out what is done."""
     from distributed import Queue
 
-    client, code = pool.client, code_digest()
+    client = pool.client
     # That of the code at work, whatever is committed meanwhile.
     commit()
     inbox: SimpleQueue[Any] = SimpleQueue()
@@ -182,6 +175,7 @@ def _run(pool: Pool, waiting: deque[Job], follow: Follow, prune: Prune | None, s
         while waiting and (free := pool.size() - len(running)) > 0:
             jobs = [waiting.popleft()] if prune else _together(waiting, most, free)
             configs, kept = [job.config for job in jobs], [job.keep_model for job in jobs]
+            code = code_digest(configs[0].cell.type)
             future = client.submit(task, configs, kept, prune is not None, code, pure=False)
             running[future.key] = future, jobs
             future.add_done_callback(inbox.put)

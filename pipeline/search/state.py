@@ -5,6 +5,7 @@ a changed one starts in a folder of its own.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -22,11 +23,14 @@ from filelock import FileLock, Timeout
 from pipeline.config import Config, parameters
 from pipeline.errors import FairsweepError
 from pipeline.files import reading, replace_file
+from pipeline.imports import PACKAGE, closure, digests, short
+from pipeline.models.cells import own_module
 from pipeline.training.fit import Epoch, Run
 from pipeline.training.protocol import PROTOCOL
 
 STATE = Path(".fairsweep/state")
-CODE = ("models", "training", "data", "evidence/scores.py")
+# Where the code that decides a run's numbers lies, beside a cell of one's own. What `data` reads is covered by its digest.
+CODE = ("models", "training", "data", "evidence.scores")
 AT_WORK = "at_work.json"
 LOCK_SECONDS = 15.0
 # Trials that a sampler draws at random before it learns from them; Optuna's own 10 would leave a search of 10 nothing to learn.
@@ -102,11 +106,20 @@ def own_overrides(config: Config, study: int, kind: str, number: int) -> list[st
     return [f"split_seed={config.split_seed + study}", f"seed={seed}"]
 
 
-def code_digest() -> str:
-    """sha256 over the source files that decide numbers, by path below pipeline/."""
-    root = Path(__file__).parents[1]
-    files = sorted(path for name in CODE for path in ([root / name] if name.endswith(".py") else (root / name).rglob("*.py")))
-    return digest([[str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files])
+def code_files(cell_type: str) -> dict[str, Path]:
+    """{module: file} of the code that trains a cell and decides its numbers."""
+
+    def decides(name: str) -> bool:
+        parts = short(name).split(".")
+        return name.split(".")[0] != PACKAGE or parts[0] in CODE or ".".join(parts) in CODE
+
+    return closure([f"{PACKAGE}.training.work", *own_module(cell_type)], decides)
+
+
+@functools.cache
+def code_digest(cell_type: str) -> str:
+    """sha256 over the parsed code of `code_files` as this process first found it: comments, other cells and datasets do not count."""
+    return digest(digests(code_files(cell_type)))
 
 
 def task_settings(config: Config) -> dict[str, Any]:
@@ -131,7 +144,7 @@ def settings(config: Config, stage: str, data_digest: str) -> dict[str, Any]:
     return {
         "stage": stage,
         "protocol": PROTOCOL,
-        "code": code_digest(),
+        "code": code_digest(config.cell.type),
         "backend": {name: trained_on().get(name) or version(name) for name in libraries},
         "data": data_digest,
         "task": task_settings(config),

@@ -7,16 +7,12 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.data.arrays import Data, load_vocabulary
+from pipeline.imports import PACKAGE, closure
+from pipeline.models.cells import own_module
 from pipeline.serving.reader import MEMBER, SENTIMENT, Reader
 from pipeline.training.batches import Buckets
 
-PACKAGE = Path(__file__).parents[1]
-# All that `reader` imports, and models/ whole, as a cell of one's own stands there.
-FILES = (
-    *("__init__", "config", "documents", "errors", "faults", "limits", "seal"),
-    *("data/__init__", "data/text", "serving/__init__", "serving/reader"),
-)
-CODE = (*(f"{file}.py" for file in FILES), "models")
+READER = f"{PACKAGE}.serving.reader"
 
 
 def reader(config: Config, data: Data, arrays: Path, run: str) -> Reader:
@@ -48,14 +44,13 @@ def members(reader: Reader) -> dict[str, bytes]:
     return {MEMBER: (json.dumps(dataclasses.asdict(reader), ensure_ascii=False) + "\n").encode()}
 
 
-def code(folder: Path) -> Path:
-    """Writes the part of this package that a served model needs below `folder`; returns the package's folder."""
-    package = folder / PACKAGE.name
-    for part in CODE:
-        source, target = PACKAGE / part, package / part
+def code(folder: Path, cell_type: str) -> list[Path]:
+    """Copies the modules that a served model of this type of cell needs below `folder`; returns what lies there."""
+    for name, source in closure([READER, *own_module(cell_type)]).items():
+        parts = name.split(".")
+        target = (
+            folder.joinpath(*parts, "__init__.py") if source.name == "__init__.py" else folder.joinpath(*parts).with_suffix(".py")
+        )
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(source, target)
-    return package
+        shutil.copyfile(source, target)
+    return sorted(folder.iterdir())

@@ -1,6 +1,6 @@
 """From raw texts to labels: a .keras file with its vocabulary inside, read, run, and served by MLflow.
 
-This file, `data/text.py` and `models/` travel with a registered model (`carried.code`), so nothing else of the project is imported.
+This module and all that it imports travel with a registered model (`carried.code`), so that it runs without the project.
 """
 
 import json

@@ -11,7 +11,7 @@ from pipeline.data import arrays
 from pipeline.data.prepare import prepared
 from pipeline.errors import FairsweepError
 from pipeline.provenance import git, locked
-from pipeline.search.state import CODE, STATE, Job, Record, State, settings
+from pipeline.search.state import STATE, Job, Record, State, code_files, settings
 from pipeline.training import backend
 from pipeline.training.fit import Epoch, Run
 from pipeline.training.work import train
@@ -73,7 +73,7 @@ def by_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs between two states' settings of one run, as `state.settings` has them."""
     found = _versions(before["backend"])
     if before["code"] != now["code"]:
-        found.append("the code of pipeline/models, training or data has changed since")
+        found.append("the code that trains it has changed since")
     if before["protocol"] != now["protocol"]:
         found.append(f"it was recorded under protocol {before['protocol']}, and this is {now['protocol']}")
     return found + [f"its {key} differs" for key in ("data", "task") if before[key] != now[key]]
@@ -111,7 +111,7 @@ def _by_study(study: Config, job: Job) -> list[str]:
     backend = job.config.train.backend
     pinned = locked()
     found = _versions({name: pinned[name] for name in ("keras", backend) if name in pinned}, "requirements.lock has")
-    found += _committed_before(study)
+    found += _committed_before(study, job.config.cell.type)
     scored = _study_json(study)
     if scored is None:
         return found
@@ -125,9 +125,9 @@ def _by_study(study: Config, job: Job) -> list[str]:
     return found
 
 
-def _committed_before(study: Config) -> list[str]:
+def _committed_before(study: Config, cell_type: str) -> list[str]:
     """Whether git knows of changes to the code that decides numbers since the study's scores were committed."""
-    code = [f"pipeline/{name}" for name in CODE]
+    code = [str(path) for path in code_files(cell_type).values()]
     commit = git("log", "-1", "--format=%h", "--", str(_study_path(study).parent))
     changed = commit and git("diff", "--name-only", commit, "--", *code)
     if not changed:

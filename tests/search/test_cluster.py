@@ -84,8 +84,8 @@ def test_a_cluster_that_cannot_be_used_is_told(machines: Machines) -> None:
 @pytest.mark.usefixtures("study")
 def test_a_worker_of_another_version_is_refused(machines: Machines, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "pipeline", tmp_path / "other/pipeline", ignore=shutil.ignore_patterns("__pycache__"))
-    with (tmp_path / "other/pipeline/training/protocol.py").open("a") as file:
-        file.write("# another version\n")
+    with (tmp_path / "other/pipeline/training/fit.py").open("a") as file:
+        file.write("VERSION = 'another'\n")
     machines.env["PYTHONPATH"] = str(tmp_path / "other")
     machines.join()
     with pytest.raises(FairsweepError, match=r"worker tcp://127\.0\.0\.1.* runs other code than this checkout"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline import imports
 from pipeline.config import Cell, Config, Parameter, Task, with_overrides
 from pipeline.errors import FairsweepError
 from pipeline.search import state as module
@@ -91,30 +93,74 @@ def test_the_protocol_and_the_libraries_start_states_of_their_own(monkeypatch: p
 
 
 @pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of pipeline/ that `code_digest` reads."""
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project with a copy of pipeline/, of which `code_digest` reads the code, and with a cell of its own."""
     shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "pipeline/search/state.py"))
-    return tmp_path / "pipeline"
+    (tmp_path / "mine.py").write_text("import helper\n\ndef cell(units, **options):\n    return helper.layer(units)\n")
+    (tmp_path / "helper.py").write_text("def layer(units):\n    return units\n")
+    monkeypatch.setattr(imports, "ROOT", tmp_path / "pipeline")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    forget()
 
 
-def test_the_code_that_decides_numbers_is_covered(source: Path) -> None:
-    before = code_digest()
-    seen = {before}
-    for name in ("models/build.py", "training/fit.py", "data/splits.py"):
-        with (source / name).open("a") as file:
-            file.write("# a word\n")
-        seen.add(code_digest())
-    assert len(seen) == 4
-    with (source / "search/coordinator.py").open("a") as file:
-        file.write("# a word\n")
-    assert code_digest() in seen
+def forget() -> None:
+    """Read the code anew, as a new process does."""
+    for cached in (code_digest, imports.digest, imports._parsed):
+        cached.cache_clear()
+
+
+def digests() -> tuple[str, str]:
+    """Those of a cell of Keras and of the project's own cell."""
+    forget()
+    return code_digest("lstm"), code_digest("mine:cell")
+
+
+def append(path: Path, text: str = "\nSOMETHING = 1\n") -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["models/build.py", "models/cells.py", "training/fit.py", "data/splits.py", "evidence/scores.py"]
+)
+def test_code_that_a_run_executes_counts_for_every_cell(name: str, source: Path) -> None:
+    before = digests()
+    append(source / "pipeline" / name)
+    assert not set(digests()) & set(before)
+
+
+def test_comments_and_docstrings_do_not_count(source: Path) -> None:
+    before = digests()
+    path = source / "pipeline/training/fit.py"
+    text = path.read_text()
+    path.write_text("# A comment.\n" + re.sub(r'"""(?=[A-Z])', '"""Another docstring. ', text))
+    assert path.read_text().count("Another docstring") > 10
+    assert digests() == before
+
+
+def test_other_cells_datasets_and_commands_do_not_count(source: Path) -> None:
+    before = digests()
+    for name in ("data/digits.py", "search/coordinator.py", "config.py"):
+        append(source / "pipeline" / name)
+    for path in ("pipeline/models/other.py", "other.py"):
+        (source / path).write_text("SOMETHING = 1\n")
+    assert digests() == before
+
+
+@pytest.mark.parametrize("name", ["mine.py", "helper.py"])
+def test_a_cell_of_ones_own_counts_for_itself(name: str, source: Path) -> None:
+    before = digests()
+    append(source / name)
+    keras, own = digests()
+    assert keras == before[0]
+    assert own != before[1] != keras
 
 
 def test_the_place_of_the_code_does_not_matter(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = code_digest()
-    monkeypatch.setattr(module, "__file__", str(ROOT / "pipeline/search/state.py"))
-    assert code_digest() == there
+    there = digests()[0]
+    monkeypatch.setattr(imports, "ROOT", ROOT / "pipeline")
+    assert digests()[0] == there
 
 
 def test_run_seeds_stay_what_they_were() -> None:
