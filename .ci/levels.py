@@ -8,6 +8,7 @@ CI fails if a level fails, or if the first level does not run.
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS = 75 * 60
-# A level that is still running then is interrupted, killed after GRACE_SECONDS, and has failed.
+# A level that is still running after STOP_SECONDS is interrupted and counts as failed. After GRACE_SECONDS more it is killed.
 STOP_SECONDS = 88 * 60
 GRACE_SECONDS = 45
 # Seconds that COMPUTATION took on the machine on which the levels were timed: an AMD EPYC at 2.4 GHz, 2 cores.
@@ -115,7 +116,9 @@ def succeeded(results: dict[str, str]) -> bool:
 def run(command: str, seconds: float) -> bool:
     """Run a command with all that it starts, stop it after `seconds`, and return whether it succeeded."""
     say(command)
-    process = subprocess.Popen(command, shell=True, stdin=subprocess.DEVNULL, start_new_session=True)
+    # A job in the background of a shell ignores SIGINT, and so would the command.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, shell=True, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=heard)
     try:
         return process.wait(timeout=seconds) == 0
     except subprocess.TimeoutExpired:

@@ -7,7 +7,7 @@ if [ -z "$found" ]; then
   echo "Fairsweep needs Python 3.11, 3.12 or 3.13 on the PATH; python3 is: $(python3 --version 2>&1 || true)." >&2
   exit 1
 fi
-echo "Installing the packages of requirements.lock into .venv: about a minute, and four gigabytes on disk."
+echo "Installing the packages of requirements.lock into .venv. This takes about a minute and 4 GB of disk space."
 base=$("$found" -c 'import sys; print(sys._base_executable)')
 rm -rf .venv
 if uv=$(command -v uv) && "$uv" --version >/dev/null 2>&1; then

@@ -1,5 +1,6 @@
 """.ci/levels.py runs the levels of tests that fit into the time, in their order, and no level that was not run counts as passed."""
 
+import functools
 import importlib.util
 import os
 import re
@@ -79,7 +80,7 @@ def test_ci_fails_where_not_even_the_first_level_fits(levels: ModuleType) -> Non
 def test_a_command_that_hangs_is_stopped_with_its_children(
     levels: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A shell starts its background processes with SIGINT ignored.
+    # The background processes of a shell ignore SIGINT, so they end only when they are killed.
     monkeypatch.setattr(levels, "GRACE_SECONDS", 1)
     assert not levels.run(f"(sleep 60; touch {tmp_path}/late) & sleep 60", 0.2)
     assert not list(tmp_path.iterdir())
@@ -94,7 +95,9 @@ def test_an_interrupted_pytest_names_what_failed_and_what_was_running(tmp_path: 
     )
     words = [sys.executable, "-m", "pytest", "-n", "1", "-q", "-p", "no:cacheprovider", "-p", "running"]
     env = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}"}
-    with subprocess.Popen(words, cwd=tmp_path, env=env, start_new_session=True, stdout=subprocess.PIPE, text=True) as started:
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    options = {"start_new_session": True, "preexec_fn": heard, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, cwd=tmp_path, env=env, **options) as started:
         while not (tmp_path / "hangs").exists():
             assert started.poll() is None
             time.sleep(0.1)
