@@ -18,7 +18,7 @@ export FAIRSWEEP_ROOT := $(CURDIR)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
 
-run: $(VENV)/ready ## the study: download, pad, draw, tune, replicate, baseline, evaluate, report (STUDY=imdb)
+run: $(VENV)/ready ## the study: code, download, pad, draw, tune, replicate, baseline, evaluate, report (STUDY=imdb)
 	@[ -f conf/study/$(STUDY).yaml ] || { echo "error: STUDY=$(STUDY): no such study. There are:" $(STUDIES:.yaml=) >&2; exit 1; }
 ifeq ($(STUDY),imdb)
 	@$(MEND)

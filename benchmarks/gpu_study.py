@@ -73,8 +73,8 @@ def take(study: str, folder: Path) -> None:
     from pipeline.search.state import code_digest
 
     told = json.loads((folder / "software.json").read_text())
-    if told.pop("code") != code_digest("lstm"):  # the code of every cell of Keras
-        sys.exit(f"{folder} was trained by other code than this checkout has (pipeline/models, training or data).")
+    if told.pop("code") != code_digest("lstm"):  # all cells of Keras have the same code
+        sys.exit(f"{folder} was trained by other code than this checkout has (the code that trains).")
     if TRAINED_ON.exists() and json.loads(TRAINED_ON.read_text()) != told:
         sys.exit(
             f"{folder} was trained with {told}, the runs before it with {TRAINED_ON.read_text()}; delete that file to begin anew."

@@ -1,45 +1,58 @@
-"""Stage `code`: a digest of the code that each other stage runs, in runs/STUDY/code/. DVC runs a stage again when it changes."""
+"""Stage `code`: writes a digest of the code of each other stage to runs/STUDY/code/. DVC runs a stage again when its digest changes."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.config import Config, command, compose, task_overrides
+from omegaconf import OmegaConf
+
+from pipeline.config import Config, command, compose, conf_folder, task_overrides
 from pipeline.data.registry import module_of
+from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
-from pipeline.imports import PACKAGE, closure, digests, short
+from pipeline.imports import PACKAGE, digests
 from pipeline.models.cells import own_module
 
-# What parses, checks and writes, and no result depends on: the values that they read are dependencies themselves.
-APART = ("config", "documents", "errors", "faults", "files", "imports", "limits", "plugins", "provenance", "seal", "tracking")
-# Those that read the dataset, or say what it is.
+# Stages that read or describe the dataset.
 OF_DATASET = ("download", "pad", "report")
 
 
-def followed(name: str) -> bool:
-    """Whether a change of the module `name` runs a stage again that imports it."""
-    return short(name) not in (PACKAGE, *APART)
+def cell_types(config: Config) -> Iterator[str]:
+    """Every `cell.type` that the stages `tune` and `replicate` of one arm may train: the arm's, and those of searches and recipes."""
+    yield config.cell.type
+    searched = config.space.get("cell", {}).get("type")
+    yield from map(str, (searched.choices or []) if searched else [])
+    for recipe in config.recipes:
+        found = OmegaConf.select(OmegaConf.load(conf_folder() / "recipe" / f"{recipe}.yaml"), "cell.type")
+        yield from [str(found)] if found else []
 
 
 def code_of(stage: str, config: Config) -> dict[str, str]:
-    """{module: digest} of the code that a stage runs, of `tune` and `replicate` with the arm of `config`."""
+    """{module: digest} of the code that a stage runs. For `tune` and `replicate` it includes the cells that they train.
+
+    A stage whose code cannot be read has the error in its place: it is reported when that stage runs.
+    """
     modules = [f"{PACKAGE}.{stage}"]
-    if stage in OF_DATASET:
-        modules.append(module_of(config.task.source))
-    if stage in ("tune", "replicate"):
-        modules += own_module(config.cell.type)
-    return digests(closure(modules, followed))
+    try:
+        if stage in OF_DATASET:
+            modules.append(module_of(config.task.source))
+        if stage in ("tune", "replicate"):
+            modules += [module for cell_type in cell_types(config) for module in own_module(cell_type)]
+        return digests(modules)
+    except FairsweepError as error:
+        return {"error": str(error)}
 
 
-@command
+@command(folder=False)
 def main(config: Config) -> None:
-    """Writes one file per stage, of `tune` and `replicate` one per arm."""
+    """Writes one file per stage, and for `tune` and `replicate` one file per arm."""
     with replace_folder(Path("runs") / config.name / "code") as folder:
         found = {stage: code_of(stage, config) for stage in ("download", "pad", "draw", "baseline", "evaluate", "report")}
         for arm in config.cells:
             of_arm = compose([*task_overrides(), f"cell={arm}"])
             found |= {f"{stage}-{arm}": code_of(stage, of_arm) for stage in ("tune", "replicate")}
-        for name, digest in found.items():
-            (folder / f"{name}.json").write_text(json.dumps(digest, indent=1, sort_keys=True) + "\n")
+        for name, code in found.items():
+            (folder / f"{name}.json").write_text(json.dumps(code, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

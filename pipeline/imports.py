@@ -3,8 +3,10 @@
 import ast
 import functools
 import hashlib
-import importlib.util
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from importlib.machinery import PathFinder
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -13,79 +15,139 @@ from pipeline.files import own_file
 
 PACKAGE = str(__package__)
 ROOT = Path(__file__).parent
+# Modules of this package that parse, check and write. No result depends on their code, and the values that they read are covered.
+APART = ("config", "documents", "errors", "faults", "files", "imports", "limits", "plugins", "provenance", "seal")
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def decides(name: str) -> bool:
+    """Whether results may depend on the code of a module."""
+    top, _, rest = name.partition(".")
+    return top != PACKAGE or (bool(rest) and rest.split(".")[0] not in APART)
 
 
 def closure(modules: Iterable[str], follow: Callable[[str], bool] = lambda name: True) -> dict[str, Path]:
     """{name: file} of `modules` and of all modules that they import, also inside functions, in the order of their names.
 
-    Modules of this package and of the project's root are followed, and those that lie in a package together with one of `modules`.
-    The libraries are left out.
+    The search includes modules of this package and of the project's root. Libraries are left out. It reads import statements, and not
+    what a module imports by other means.
 
     Args:
         modules: names, such as `pipeline.models.build`.
-        follow: whether a module is part of the answer, and what it imports; `modules` always are.
+        follow: takes a name and returns whether that module and its imports are included. `modules` always are.
 
     Raises:
-        FairsweepError: a file is no Python code; it names the file and the line.
+        FairsweepError: a file is not valid Python. The message names the file and the line.
     """
-    modules = list(modules)
-    tops = {name.partition(".")[0] for name in modules}
+    wanted = set(modules)
     found: dict[str, Path] = {}
-    waiting = [(name, True) for name in modules]
+    waiting = list(wanted)
     while waiting:
-        name, wanted = waiting.pop()
-        if name in found or not (wanted or follow(name)):
+        name = waiting.pop()
+        if name in found or not (name in wanted or follow(name)):
             continue
-        path = _file(name, name.partition(".")[0] in tops)
+        path = source_of(name)
         if path is None:
             continue
         found[name] = path
-        waiting += [(imported, False) for imported in (name.rpartition(".")[0], *_imported(path, name)) if imported]
+        waiting += [imported for imported in (name.rpartition(".")[0], *_imported(path, name)) if imported]
     return dict(sorted(found.items()))
 
 
-def short(name: str) -> str:
-    """The name of a module without that of this package, under which it may be installed by another one."""
-    return name.removeprefix(f"{PACKAGE}.")
+def digests(modules: Iterable[str], follow: Callable[[str], bool] = decides) -> dict[str, str]:
+    """What `modules` execute: {name: sha256 of the code} of their `closure`, and the version of each library among `modules`.
+
+    A name of this package begins with a dot in place of the package's name, which may differ between installations. Templates in the
+    folders of the modules are included.
+
+    Raises:
+        FairsweepError: as `closure`, or there is no such module.
+    """
+    modules = list(modules)
+    files = closure(modules, follow)
+    found = {_relative(name): digest(path) for name, path in files.items()}
+    folders = {path.parent: _relative(name).rpartition(".")[0] for name, path in files.items()}
+    for folder, package in folders.items():
+        found |= {f"{package}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.j2")}
+    return found | {name: release_of(name) for name in modules if name not in files}
 
 
-def digests(files: dict[str, Path]) -> dict[str, str]:
-    """{short name: sha256 of the code} of modules; of the templates beside them, by file name, sha256 of the bytes."""
-    found = {short(name): digest(path) for name, path in files.items()}
-    for folder in sorted({path.parent for path in files.values()}):
-        found |= {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.j2"))}
-    return found
+def _relative(name: str) -> str:
+    """`.models.build` of a module of this package; other names stay."""
+    return name[len(PACKAGE) :] if name.partition(".")[0] == PACKAGE else name
+
+
+def release_of(module: str) -> str:
+    """`DISTRIBUTION==VERSION` of an installed library.
+
+    Raises:
+        FairsweepError: no such module is installed.
+    """
+    for distribution in packages_distributions().get(module.partition(".")[0], []):
+        return f"{distribution}=={version(distribution)}"
+    raise FairsweepError(
+        f"There is no module {module} in {own_file('.').resolve()} or in the environment. Write MODULE:NAME, such as my_module:my_name "
+        "for the name my_name in my_module.py."
+    )
 
 
 @functools.cache
 def digest(path: Path) -> str:
     """sha256 of what a Python file does: comments, docstrings, formatting and imports for type checkers do not count."""
-    return hashlib.sha256(repr(_plain(_parsed(path))).encode()).hexdigest()
+    try:
+        content = _plain(_parsed(path)).encode()
+    # Of expressions that are nested too deep, and of numbers that are too long to be written in decimals.
+    except (RecursionError, ValueError):
+        content = path.read_bytes()
+    return hashlib.sha256(content).hexdigest()
 
 
-def _file(name: str, installed: bool) -> Path | None:
-    """The file of a module; None if it is none of this package's, of the project's root or, where `installed`, of the environment."""
+def source_of(name: str) -> Path | None:
+    """The file of a module of this package or of the project's root. None for any other module."""
     top, *rest = name.split(".")
-    below = Path(*rest) if rest else Path()
-    if top == PACKAGE:
-        return _source(ROOT / below)
-    found = _source(own_file(top) / below)
-    if found or not installed:
-        return found
-    spec = importlib.util.find_spec(top)
-    if spec is None or spec.origin in (None, "built-in", "frozen"):
-        return None
-    whole = Path(str(spec.origin))
-    return _source((whole.parent if whole.name == "__init__.py" else whole.with_suffix("")) / below)
-
-
-def _source(path: Path) -> Path | None:
-    """`path` as a module or as a package."""
-    for candidate in (path.with_suffix(".py") if path.name else path, path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
+    folders = [ROOT] if top == PACKAGE else _own_folders(top)
+    if folders and not rest and folders[0].is_file():
+        return folders[0]
+    for folder in folders:
+        path = folder.joinpath(*rest)
+        for candidate in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+            if candidate.is_file() and (rest or candidate.parent == path):
+                return candidate
     return None
+
+
+def search_root() -> str:
+    """Add the project's root to `sys.path`, where the installed command does not have it; returns it.
+
+    It comes last, so that no file there hides a library.
+    """
+    root = str(own_file(".").resolve())
+    if root not in sys.path:
+        sys.path.append(root)
+    return root
+
+
+def _own_folders(top: str) -> list[Path]:
+    """Where Python finds the module or package `top`, if that is in the project's root: a file, or the folders of a package."""
+    return _found(top, Path(search_root()), Path.cwd())
+
+
+@functools.cache
+def _found(top: str, *roots: Path) -> list[Path]:
+    try:
+        spec = PathFinder.find_spec(top)
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    places = [Path(place).resolve() for place in spec.submodule_search_locations or [spec.origin or ""]]
+    # An environment may lie in the project's root.
+    installed = {Path(entry).resolve() for entry in sys.path if entry} - set(roots)
+    return [
+        place
+        for place in places
+        if any(place.is_relative_to(root) for root in roots) and not any(place.is_relative_to(folder) for folder in installed)
+    ]
 
 
 def _for_type_checkers(node: ast.AST) -> bool:
@@ -99,23 +161,35 @@ def _parsed(path: Path) -> ast.Module:
         tree = ast.parse(path.read_bytes(), path.name)
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        raise FairsweepError(f"{path}{line} is no Python code that this version reads: {error}. Correct it.") from error
+        said = error.msg if isinstance(error, SyntaxError) else error
+        raise FairsweepError(f"{path}{line} is not valid code for this version of Python: {said}. Correct it.") from error
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if not isinstance(body, list):
             continue
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, False) is not None:
             del body[0]
-        body[:] = [one for one in body if not _for_type_checkers(one)]
+        executed: list[ast.stmt] = []
+        for statement in body:
+            executed += statement.orelse if _for_type_checkers(statement) else [statement]
+        body[:] = executed
     return tree
 
 
-def _plain(node: Any) -> Any:
-    """A syntax tree as nested tuples. What is absent is left out, since a later Python may know further fields."""
+def _plain(node: Any) -> str:
+    """A syntax tree as text, which is the same for all supported versions of Python.
+
+    What is absent is left out, since a later version may know further fields, and so are the empty parts of f-strings.
+    """
     if isinstance(node, ast.AST):
-        fields = ((name, getattr(node, name, None)) for name in node._fields)
-        return type(node).__name__, *((name, _plain(value)) for name, value in fields if value not in (None, []))
-    return [_plain(one) for one in node] if isinstance(node, list) else node
+        fields = {name: getattr(node, name, None) for name in node._fields}
+        if isinstance(node, ast.JoinedStr):
+            fields["values"] = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
+        present = (f"{name}={_plain(value)}" for name, value in fields.items() if value not in (None, []))
+        return f"{type(node).__name__}({','.join(present)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_plain, node))}]"
+    return ascii(node)
 
 
 def _imported(path: Path, module: str) -> Iterator[str]:

@@ -1,48 +1,46 @@
 """Objects that a configuration names by import path, `MODULE:NAME`."""
 
 import importlib
-import importlib.util
-import sys
 from typing import Any
 
 from pipeline.errors import FairsweepError
-from pipeline.files import own_file
+from pipeline.imports import release_of, search_root, source_of
 
 
-def find(key: str, module: str) -> None:
-    """Make sure that a module is in the project's root or the environment, without importing it.
+def check(key: str, path: str) -> None:
+    """Check an import path without importing the module.
 
     Raises:
-        FairsweepError: there is no such module.
+        FairsweepError: the path is not MODULE:NAME, or there is no such module in the project's root or the environment.
     """
-    # The installed command does not search it. It comes last, so that no file there hides a library.
-    here = str(own_file(".").resolve())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
-        raise FairsweepError(
-            f"{key}: there is no module {module!r} in {here} or in the environment. Expected an import path MODULE:NAME, such as "
-            "my_module:my_function of the file my_module.py."
-        )
+    module, _, name = path.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise FairsweepError(f"{key}={path}: expected an import path MODULE:NAME, such as my_module:my_name.")
+    if source_of(module) is None:
+        try:
+            release_of(module)
+        except FairsweepError as error:
+            raise FairsweepError(f"{key}={path}: {error}") from None
 
 
 def load(key: str, path: str) -> Any:
     """The object that `key=path` names: `MODULE:NAME`, the module found in the project's root or the environment.
 
     Raises:
-        FairsweepError: there is no such module, it cannot be imported, or it does not define the name.
+        FairsweepError: as `check`, or the module cannot be imported, or does not define the name.
     """
+    check(key, path)
     module, _, name = path.partition(":")
-    find(key, module)
+    search_root()
     try:
-        found = importlib.import_module(module)
-    # A user's module may raise anything.
-    except Exception as error:
-        raise FairsweepError(f"{key}={path}: {module} cannot be imported: {type(error).__name__}: {error}") from error
-    if not hasattr(found, name):
-        raise FairsweepError(f"{key}={path}: {found.__file__} does not define {name!r}.")
-    return getattr(found, name)
+        return getattr(importlib.import_module(module), name)
+    except AttributeError as error:
+        if getattr(error, "name", None) == name and getattr(error.obj, "__name__", None) == module:
+            raise FairsweepError(f"{key}={path}: {module} does not define {name!r}. Correct the name after the colon.") from error
+        cause: BaseException = error
+    # A user's module may raise anything, or end the process.
+    except (Exception, SystemExit) as error:
+        cause = error
+    raise FairsweepError(
+        f"{key}={path}: {module} cannot be imported: {type(cause).__name__}: {cause}\nCorrect the module, or install what it imports."
+    ) from cause

@@ -24,14 +24,14 @@ ORIGIN = "origin.json"
 def commit() -> str:
     """The git commit of the current folder when this process first asked, `-dirty` behind it when no commit holds what runs.
 
-    That is when a tracked file differs, other than those that a study itself writes (WRITTEN), or a file of code or settings (SOURCES) is
-    not tracked. `unknown` outside a repository.
+    That is when a tracked file differs, other than those that a study itself writes (WRITTEN), or a file of code or settings (SOURCES, or
+    a Python file in the root) is not tracked. `unknown` outside a repository.
     """
     head = git("rev-parse", "HEAD")
     if not head:
         return UNKNOWN
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", *(f":(top,exclude){path}" for path in WRITTEN))
-    changed += git("ls-files", "--others", "--exclude-standard", "--", *(f":/{path}" for path in SOURCES))
+    changed += git("ls-files", "--others", "--exclude-standard", "--", *(f":/{path}" for path in SOURCES), ":(top,glob)*.py")
     return head + (DIRTY if changed else "")
 
 

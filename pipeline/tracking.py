@@ -322,6 +322,8 @@ def _log_text_model(model: Path, config: Config, options: dict[str, str]) -> str
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, Schema
 
+    from pipeline.imports import release_of, source_of
+    from pipeline.models.cells import own_module
     from pipeline.serving import carried
 
     said = [("string", "label"), ("double", "probability"), ("long", "read"), ("long", "known")]
@@ -332,7 +334,10 @@ def _log_text_model(model: Path, config: Config, options: dict[str, str]) -> str
             data_path=str(model),
             code_paths=[str(path) for path in carried.code(Path(folder), config.cell.type)],
             signature=ModelSignature(Schema([ColSpec("string", "text")]), Schema([ColSpec(*one) for one in said])),
-            pip_requirements=_requirements("keras", config.train.backend, "numpy", "omegaconf", "pandas"),
+            pip_requirements=[
+                *_requirements("keras", config.train.backend, "numpy", "omegaconf", "pandas"),
+                *(release_of(module) for module in own_module(config.cell.type) if source_of(module) is None),
+            ],
         )
     return str(logged.registered_model_version)
 

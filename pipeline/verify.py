@@ -100,7 +100,7 @@ def main(options: Verify) -> None:
     """The command `verify`."""
     check_group("study", options.study)
     if options.run is None:
-        raise FairsweepError("give run=ARM/KIND/NUMBER, such as run=lstm/trial/17.")
+        raise FairsweepError("run is missing; give run=ARM/KIND/NUMBER, such as run=lstm/trial/17.")
     same = verify(compose([f"study={options.study}"]), options.run, Path(options.out).expanduser() if options.out else None)
     if not same:
         sys.exit(1)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 import pytest
 import yaml
 
-from pipeline.code import APART
+from pipeline.imports import APART
 from study_copy import ROOT, StudyCopy
 
 # Composed by every command, yet no number of theirs depends on it: where trials run, and the cell of a stage without one.
@@ -31,7 +31,7 @@ def lock(copy: StudyCopy) -> dict:
 
 
 def opened_by_stages(copy: StudyCopy) -> set[tuple[str, str, str]]:
-    """What the stages opened but `code`, which always runs; other tests run other commands in the same copy."""
+    """What all stages except `code`, which always runs, have opened. Other tests run other commands in the same copy."""
     stages = lock(copy).keys() - {"code"}
     return {one for one in copy.opened() if one[0] in stages}
 
@@ -64,7 +64,7 @@ def test_a_stage_imports_no_code_it_does_not_declare(smoke: StudyCopy) -> None:
             continue
         (declared,) = [one["path"] for one in stages[stage]["deps"] if "/code/" in one["path"]]
         name = ".".join(PurePath(path).with_suffix("").parts[1:])
-        if name not in PLUMBING and name.removesuffix(".__init__") not in json.loads((smoke.root / declared).read_text()):
+        if name not in PLUMBING and f".{name.removesuffix('.__init__')}" not in json.loads((smoke.root / declared).read_text()):
             undeclared.add((stage, path))
     assert undeclared == set()
 

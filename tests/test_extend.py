@@ -22,9 +22,7 @@ from study_copy import ROOT, StudyCopy
 
 PAGE = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
 # The name of a block's file stands on the line above it; a block without a language is commands.
-BLOCK = re.compile(
-    r"^(?:(?P<end>At the end of )?`(?P<file>[\w./]+)`:\n\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
-)
+BLOCK = re.compile(r"^(?:`(?P<file>[\w./]+)`:\n\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 BLOCKS = [*BLOCK.finditer(PAGE)]
 COMMANDS = [line for block in BLOCKS if not block["language"] for line in block["text"].splitlines()]
 STUDIES = [Path(block["file"]).stem for block in BLOCKS if (block["file"] or "").startswith("conf/study/")]
@@ -67,8 +65,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
     for block in BLOCKS:
         if block["file"]:
             path = copy.root / block["file"]
-            assert path.exists() == bool(block["end"]), path
-            path.write_text((f"{path.read_text()}\n\n" if block["end"] else "") + block["text"], encoding="utf-8")
+            assert not path.exists(), path
+            path.write_text(block["text"], encoding="utf-8")
     with (copy.root / "messages.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["message", "topic", "author"])

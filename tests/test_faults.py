@@ -73,7 +73,7 @@ def test_a_second_coordinator_names_the_first(tmp_path: Path) -> None:
     dvc = copy.start("dvc", "repro", "tune@rnn")
     wait_until(lambda: finished(copy) >= 1, copy, dvc)
     first = coordinator(copy)
-    # So that the study does not end before the second one has started.
+    # Suspend it, so that the study does not end before the second coordinator has started.
     first.suspend()
     second = copy.run("python", "-m", "pipeline.tune", "study=smoke", "cell=rnn", check=False)
     first.resume()

@@ -70,7 +70,7 @@ def under_dvc(smoke: StudyCopy, tmp_path: Path) -> StudyCopy:
     return copy.take(smoke, "data", "runs", "results", ".fairsweep", ".dvc/cache", "dvc.lock")
 
 
-def test_a_second_repro_runs_nothing(under_dvc: StudyCopy) -> None:
+def test_a_second_repro_runs_only_the_stage_code(under_dvc: StudyCopy) -> None:
     before = files(under_dvc.root / "runs/smoke"), files(under_dvc.root / "results")
     output = under_dvc.repro()
     assert re.findall("Running stage '(.*)'", output) == ["code"]
@@ -86,7 +86,7 @@ def test_comments_and_other_cells_and_datasets_run_no_stage_again(under_dvc: Stu
     assert re.findall("Running stage '(.*)'", under_dvc.repro()) == ["code"]
     under_dvc.edit("pipeline/data/generated.py", "_NEGATED = 0.2", "_NEGATED = 0.2 + 0")
     again = re.findall("Running stage '(.*)'", under_dvc.repro())
-    assert again == ["code", "download", "pad", "report"], "the archive and the arrays are the same"
+    assert again == ["code", "download", "pad", "report"], "the archive and the arrays are unchanged, so no other stage runs"
 
 
 @pytest.mark.long

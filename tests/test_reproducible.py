@@ -14,7 +14,7 @@ def tables(copy: StudyCopy, backend: str, workers: int) -> dict[str, bytes]:
     return files(copy.root / "runs/smoke/tune/gru", "timings.csv")
 
 
-# Of the smoke study tests/test_seal.py compares one worker with two, in the default level.
+# In the default level, tests/test_seal.py compares one worker with two in the smoke study.
 @pytest.mark.night
 @pytest.mark.parametrize("backend", ["jax", "tensorflow"])
 def test_one_and_three_workers_write_equal_tables(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,7 +222,7 @@ def _lookup(archive: Path, movies: dict[tuple[str, str], list[str]], part: str, 
 
 
 def content(archive: Path, origin: str) -> tuple[str, str]:
-    """As `content_digest`, the number of files in words."""
+    """Like `content_digest`, with the number of files as a text such as "2,604 files"."""
     digest, files = content_digest(archive, origin)
     return digest, f"{files:,} files"
 

@@ -138,24 +138,24 @@ class Shape:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All that the pipeline knows of a dataset: one value per module, found by `task.source` (see `data.registry`).
+    """A dataset, as `task.source` names it. Each module of a shipped dataset defines one (see `data.registry`).
 
     Attributes:
-        read: (task, archive, columns) to the labelled examples. It must give the same rows each time.
+        read: takes (task, archive, columns) and returns the labelled examples. It must return the same rows each time.
         archive: name of the archive's file in data/STUDY/archive/.
         make: writes the archive to a path. None: it is a copy of `task.archive`, or downloaded from `task.url`.
-        copy: (columns, folder) puts a user's own files into the folder, in place of `make`.
-        digest: sha256 over the files that `copy` would copy.
-        version_of: the package that the examples come with or are drawn by. The archive is then its version.
-        content: (archive, origin) to the digest that any copy of the same data has, and a description such as "2,604 files". None: the
-            sha256 of the file, and its size. `origin` names the archive in errors.
-        official: the description that `content` gives of the official data.
-        local_copy: environment variable and path that offer a local copy in place of a download.
-        slow: whether reading takes minutes.
-        shape: of texts that must be downloaded.
-        encoded: whether the archive holds numbers in place of words, and does not say which.
-        language: what the texts are, as the report says it; empty for numbers.
-        caveat: what else a reader of the report must know.
+        copy: takes (columns, folder) and copies a user's own files to the folder. It is used in place of `make`.
+        digest: takes the columns and returns the sha256 of the files that `copy` would copy.
+        version_of: the package that contains or generates the examples. The archive is then a file with its version.
+        content: takes (archive, origin) and returns a digest, which is equal for all copies of the same data, and a description such as
+            "2,604 files". None: the sha256 of the file, and its size. `origin` names the archive in errors.
+        official: the description that `content` returns for the official data.
+        local_copy: environment variable and example path, shown in errors, for a local copy in place of a download.
+        slow: whether making the archive takes long, so that `plan` does not make it.
+        shape: size of a dataset of texts that must be downloaded; None for other datasets.
+        encoded: whether the archive holds token ids and does not say which words they stand for.
+        language: description of the texts in the report, such as "English film reviews"; empty for numbers and if unknown.
+        caveat: limitation that the report states; empty if there is none.
     """
 
     read: Callable[[Task, Path, Columns], Corpus | Sequences]

@@ -136,7 +136,7 @@ def _reviews(file: zipfile.ZipFile, name: str) -> list[list[int]]:
 
 
 def read(task: Task, archive: Path, columns: Columns | None = None) -> Corpus:
-    """The reviews as ranks, which stand for words; which movie a review is about is not known."""
+    """The reviews, with the ranks of words in place of the words. The movie of a review is not known."""
     train, test = (Reviews([" ".join(map(str, row)) for row in rows], labels, None) for rows, labels in load(archive))
     return Corpus(train, test, encoded=True)
 

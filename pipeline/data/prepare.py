@@ -11,6 +11,7 @@ from filelock import FileLock
 from pipeline.config import Config
 from pipeline.data import arrays, registry
 from pipeline.errors import FairsweepError
+from pipeline.imports import digests
 
 FOLDER = Path(".fairsweep/data")
 
@@ -34,6 +35,8 @@ def _made(config: Config) -> Path:
     covered: list[Any] = [dataclasses.asdict(config.task) | {"train_fraction": None}, dataclasses.asdict(config.data)]
     if digest := registry.dataset(config.task.source).digest:
         covered.append(digest(config.data))
+    if ":" in config.task.source:
+        covered.append(digests([registry.module_of(config.task.source)]))
     name = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:8]
     folder = FOLDER / f"{config.task.name}-{name}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import importlib
+import inspect
 import shutil
 from collections.abc import Callable
 from importlib.metadata import version
@@ -35,10 +36,12 @@ _TIMEOUT = (5, 30)
 
 
 def _unreadable(task: Task, *_: Any) -> Sequences:
-    raise FairsweepError(f"task.source={task.source}: its module is not at hand.")
+    raise FairsweepError(
+        f"task.source={task.source}: its module cannot be imported. Put it in the project's root, or install it."
+    )
 
 
-# Stands for a dataset of which nothing but the name is known.
+# Used in place of a dataset whose module cannot be imported.
 UNKNOWN = Dataset(_unreadable)
 
 
@@ -55,7 +58,7 @@ def module_of(source: str) -> str:
     near = difflib.get_close_matches(source, SHIPPED, n=1)
     hint = f"; the nearest is {near[0]!r}" if near else ""
     raise FairsweepError(
-        f"task.source={source}: no such source{hint}. There are: {', '.join(SHIPPED)}; a dataset of your own is given as MODULE:NAME."
+        f"task.source={source}: no such source{hint}. There are: {', '.join(SHIPPED)}. For a dataset of your own give MODULE:NAME."
     )
 
 
@@ -95,6 +98,10 @@ def fetch(task: Task, folder: Path, columns: Columns | None = None) -> Path:
     target = folder / source.archive
     if source.copy:
         source.copy(columns or Columns(), folder)
+        if not target.is_file():
+            raise FairsweepError(
+                f"task.source={task.source}: copy did not write {target}. Set Dataset.archive to a file that it writes."
+            )
         return target
     if task.archive is None and not source.make and _has_checksum(target, task.checksum):
         return target
@@ -132,7 +139,12 @@ def read(task: Task, archive: Path, columns: Columns | None = None) -> Corpus | 
     Raises:
         FairsweepError: the archive is not what `task.source` says.
     """
-    return dataset(task.source).read(task, archive, columns or Columns())
+    source, arguments = dataset(task.source), (task, archive, columns or Columns())
+    try:
+        inspect.signature(source.read).bind(*arguments)
+    except TypeError as error:
+        raise FairsweepError(f"task.source={task.source}: read must take (task, archive, columns): {error}.") from error
+    return source.read(*arguments)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -153,7 +165,7 @@ def _has_checksum(path: Path, checksum: str | None) -> bool:
 def _download(task: Task, source: Dataset, target: Path) -> None:
     if task.url is None:
         raise FairsweepError(
-            f"Task {task.name} has neither task.url nor task.archive: there is nothing to get reviews from. Give task.archive=FILE."
+            f"Task {task.name} has neither task.url nor task.archive, so there is no archive to read. Give task.archive=FILE."
         )
     # Its log announces every download, and where the file lands; the progress bar and our own last line say enough.
     pooch.get_logger().setLevel("ERROR")
@@ -208,7 +220,7 @@ def _check_content(task: Task, source: Dataset, archive: Path) -> None:
             f"{_origin(task)} is not the archive that task.digest describes.\n"
             f"expected: {expected}, digest {task.digest}\n"
             f"found:    {amount}, digest {found}\n"
-            "Nothing was kept. Get another copy; for other reviews on purpose set task.digest=null."
+            "Nothing was kept. Get another copy, or set task.digest=null to use other data on purpose."
         )
 
 

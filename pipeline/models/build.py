@@ -1,5 +1,6 @@
 """The network: what reads the inputs, recurrent layers, and the head that the task wants."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.data.form import PAD, Form
 from pipeline.errors import FairsweepError
-from pipeline.models.cells import BACKWARDS, cell_layer, check_cell
+from pipeline.models.cells import BACKWARDS, cell_layer, check_cell, layer_name
 
 
 def check_model(config: Config, form: Form) -> None:
@@ -53,7 +54,7 @@ def build_model(config: Config, form: Form) -> Any:
             model.units,
             seeds,
             more_seeds,
-            f"{config.cell.type.removeprefix(BACKWARDS)}_{layer}",
+            f"{layer_name(config.cell.type)}_{layer}",
             return_sequences=every_step,
             dropout=model.input_dropout,
             recurrent_dropout=model.recurrent_dropout,
@@ -71,7 +72,7 @@ def build_model(config: Config, form: Form) -> Any:
             states = keras.layers.Dropout(model.dropout, seed=next(more_seeds), name="dropout_hidden")(states)
     head = keras.initializers.GlorotUniform(seed=next(seeds))
     outputs = keras.layers.Dense(form.outputs, kernel_initializer=head, name="logit")(states)
-    return keras.Model(inputs, outputs, name=config.cell.type)
+    return keras.Model(inputs, outputs, name=re.sub(r"\W", "_", config.cell.type))
 
 
 def _seeds(seed: int, count: int, *spawned: int) -> Iterator[int]:

@@ -1,6 +1,7 @@
-"""The recurrent cells that can be compared, and of each the bidirectional one, `bi_NAME`; one's own by import path, `MODULE:FUNCTION`."""
+"""The recurrent cells that can be compared: Keras's, a user's own by import path `MODULE:FUNCTION`, and bidirectional ones, `bi_NAME`."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 
 from pipeline.config import Cell
 from pipeline.errors import FairsweepError
+from pipeline.imports import source_of
 from pipeline.models.recurrence import install
-from pipeline.plugins import find, load
+from pipeline.plugins import check, load
 
 # Layers of Keras.
 CELLS = {"rnn": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
@@ -19,22 +21,31 @@ OWN = {"gru": ("reset_after",), "lstm": ("unit_forget_bias",)}
 
 
 def own_module(cell_type: str) -> list[str]:
-    """The module of a cell of one's own, which is not imported; none for a cell of Keras."""
+    """The name of the module of a user's own cell, without importing it; an empty list for a cell of Keras."""
     kind = cell_type.removeprefix(BACKWARDS)
     return [kind.partition(":")[0]] if ":" in kind else []
 
 
+def layer_name(cell_type: str) -> str:
+    """The type of a cell as a name for Keras, without the prefix of both directions: `lstm`, `my_module_my_cell`."""
+    return re.sub(r"\W", "_", cell_type.removeprefix(BACKWARDS))
+
+
 def check_cell(cell: Cell) -> None:
-    """Raise FairsweepError unless `cell.type` is known, or the import path of a module that is at hand."""
+    """Raise FairsweepError unless `cell.type` is a known cell, or an import path whose module exists."""
     names = [*CELLS, *(BACKWARDS + name for name in CELLS)]
-    for module in own_module(cell.type):
-        find("cell.type", module)
-        return
-    if cell.type not in names:
+    if ":" in cell.type:
+        if cell.type.startswith(BACKWARDS) and source_of(cell.type.partition(":")[0]):
+            raise FairsweepError(
+                f"cell.type={cell.type}: the prefix {BACKWARDS} stands for both directions, and there is a module with this name, too. "
+                "Rename the module."
+            )
+        check("cell.type", cell.type.removeprefix(BACKWARDS))
+    elif cell.type not in names:
         near = difflib.get_close_matches(cell.type, names, n=1)
         hint = f"; the nearest is {near[0]!r}" if near else ""
         raise FairsweepError(
-            f"cell.type={cell.type}: no such cell{hint}. There are: {', '.join(names)}. A cell of your own is MODULE:FUNCTION."
+            f"cell.type={cell.type}: no such cell{hint}. There are: {', '.join(names)}. For a cell of your own give MODULE:FUNCTION."
         )
 
 
@@ -92,6 +103,8 @@ def _layer(kind: str, units: int, seeds: Iterator[int], **options: Any) -> Any:
     import keras
 
     make = getattr(keras.layers, CELLS[kind]) if kind in CELLS else load("cell.type", kind)
+    if not callable(make):
+        raise FairsweepError(f"cell.type={kind}: expected a function that returns a Keras layer, and it is {make!r:.100}.")
     layer = make(
         units,
         kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),

@@ -23,10 +23,11 @@ UNSET = {"train.patience": "no run stops before its last epoch", "train.floor": 
 
 
 def described(study: dict[str, Any]) -> Dataset:
-    """What the dataset of a study says about itself; nothing where it is a user's own and cannot be imported here."""
+    """The dataset of a study, or `UNKNOWN` if it is a user's own and its module cannot be imported here."""
     try:
         return registry.dataset(study["task"]["source"])
-    except FairsweepError:
+    except FairsweepError as error:
+        print(f"warning: the report lacks the dataset's own description. {error}")
         return registry.UNKNOWN
 
 

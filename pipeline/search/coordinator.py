@@ -57,7 +57,7 @@ def task(configs: list[Config], keep_models: list[bool], reporting: bool, code: 
     started, worker = now(), get_worker()
     if code_digest(configs[0].cell.type) != code:
         raise FairsweepError(
-            f"worker {worker.address} runs other code than this checkout (pipeline/models, training or data). Bring it to the same "
+            f"worker {worker.address} runs other code than this checkout where it decides numbers. Bring it to the same "
             "commit and start it again; what had finished is kept."
         )
     folder = arrays_of(worker)

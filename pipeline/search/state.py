@@ -23,14 +23,12 @@ from filelock import FileLock, Timeout
 from pipeline.config import Config, parameters
 from pipeline.errors import FairsweepError
 from pipeline.files import reading, replace_file
-from pipeline.imports import PACKAGE, closure, digests, short
+from pipeline.imports import PACKAGE, digests
 from pipeline.models.cells import own_module
 from pipeline.training.fit import Epoch, Run
 from pipeline.training.protocol import PROTOCOL
 
 STATE = Path(".fairsweep/state")
-# Where the code that decides a run's numbers lies, beside a cell of one's own. What `data` reads is covered by its digest.
-CODE = ("models", "training", "data", "evidence.scores")
 AT_WORK = "at_work.json"
 LOCK_SECONDS = 15.0
 # Trials that a sampler draws at random before it learns from them; Optuna's own 10 would leave a search of 10 nothing to learn.
@@ -67,6 +65,9 @@ class Job:
         trained_with = {name: dataclasses.asdict(self.config)[name] for name in ("cell", "model", "train", "seed")}
         # A recipe may cut texts otherwise, or train on less of them.
         trained_with["task"] = task_settings(self.config)
+        # A recipe may bring a user's own cell.
+        if own_module(self.config.cell.type):
+            trained_with["code"] = code_digest(self.config.cell.type)
         study = f"s{self.study}-" if self.separate else ""
         return f"{self.kind}-{study}{self.number:05d}-{digest(trained_with)[:8]}"
 
@@ -106,20 +107,15 @@ def own_overrides(config: Config, study: int, kind: str, number: int) -> list[st
     return [f"split_seed={config.split_seed + study}", f"seed={seed}"]
 
 
-def code_files(cell_type: str) -> dict[str, Path]:
-    """{module: file} of the code that trains a cell and decides its numbers."""
-
-    def decides(name: str) -> bool:
-        parts = short(name).split(".")
-        return name.split(".")[0] != PACKAGE or parts[0] in CODE or ".".join(parts) in CODE
-
-    return closure([f"{PACKAGE}.training.work", *own_module(cell_type)], decides)
+def code_modules(cell_type: str) -> list[str]:
+    """The modules whose imports are the code that trains a cell. The module of a dataset is not among them: its arrays have a digest."""
+    return [f"{PACKAGE}.training.work", *own_module(cell_type)]
 
 
 @functools.cache
 def code_digest(cell_type: str) -> str:
-    """sha256 over the parsed code of `code_files` as this process first found it: comments, other cells and datasets do not count."""
-    return digest(digests(code_files(cell_type)))
+    """sha256 of the parsed code that trains a cell, as this process first read it. Comments, other cells and datasets do not count."""
+    return digest(digests(code_modules(cell_type)))
 
 
 def task_settings(config: Config) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def members(reader: Reader) -> dict[str, bytes]:
 
 
 def code(folder: Path, cell_type: str) -> list[Path]:
-    """Copies the modules that a served model of this type of cell needs below `folder`; returns what lies there."""
+    """Copies to `folder` the modules that a served model with this type of cell needs, and returns the contents of `folder`."""
     for name, source in closure([READER, *own_module(cell_type)]).items():
         parts = name.split(".")
         target = (

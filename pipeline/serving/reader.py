@@ -1,6 +1,6 @@
 """From raw texts to labels: a .keras file with its vocabulary inside, read, run, and served by MLflow.
 
-This module and all that it imports travel with a registered model (`carried.code`), so that it runs without the project.
+`carried.code` stores this module and all modules that it imports with a registered model, so that the model runs without the project.
 """
 
 import json

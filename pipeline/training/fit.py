@@ -112,7 +112,7 @@ def stored(outputs: np.ndarray, form: Form) -> np.ndarray:
     """What is kept of a model's outputs <float32>[rows, ...], as `predict` says."""
     if form.kind == "regression":
         return outputs
-    # What float16 cannot hold becomes inf, and the run a failed one.
+    # A value that is too large for float16 becomes inf, and the run is recorded as failed. A warning would repeat that.
     with np.errstate(over="ignore"):
         return (outputs[:, 0] if form.kind == "binary" else outputs).astype(np.float16)
 

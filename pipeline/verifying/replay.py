@@ -10,8 +10,9 @@ from pipeline.config import Config, compose, with_overrides
 from pipeline.data import arrays
 from pipeline.data.prepare import prepared
 from pipeline.errors import FairsweepError
+from pipeline.imports import closure, decides
 from pipeline.provenance import git, locked
-from pipeline.search.state import STATE, Job, Record, State, code_files, settings
+from pipeline.search.state import STATE, Job, Record, State, code_modules, settings
 from pipeline.training import backend
 from pipeline.training.fit import Epoch, Run
 from pipeline.training.work import train
@@ -127,7 +128,7 @@ def _by_study(study: Config, job: Job) -> list[str]:
 
 def _committed_before(study: Config, cell_type: str) -> list[str]:
     """Whether git knows of changes to the code that decides numbers since the study's scores were committed."""
-    code = [str(path) for path in code_files(cell_type).values()]
+    code = [str(path) for path in closure(code_modules(cell_type), decides).values()]
     commit = git("log", "-1", "--format=%h", "--", str(_study_path(study).parent))
     changed = commit and git("diff", "--name-only", commit, "--", *code)
     if not changed:

@@ -94,11 +94,13 @@ def test_the_protocol_and_the_libraries_start_states_of_their_own(monkeypatch: p
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project with a copy of pipeline/, of which `code_digest` reads the code, and with a cell of its own."""
+    """A project with a cell of its own, and with a copy of pipeline/ whose code `code_digest` reads."""
     shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "mine.py").write_text("import helper\n\ndef cell(units, **options):\n    return helper.layer(units)\n")
     (tmp_path / "helper.py").write_text("def layer(units):\n    return units\n")
     monkeypatch.setattr(imports, "ROOT", tmp_path / "pipeline")
+    monkeypatch.delenv("FAIRSWEEP_ROOT", raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     forget()
@@ -111,7 +113,7 @@ def forget() -> None:
 
 
 def digests() -> tuple[str, str]:
-    """Those of a cell of Keras and of the project's own cell."""
+    """The code digests of a cell of Keras and of the project's own cell."""
     forget()
     return code_digest("lstm"), code_digest("mine:cell")
 
