@@ -4,10 +4,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from pipeline.config import Config, command, compose, conf_folder, task_overrides
 from pipeline.data.registry import module_of
+from pipeline.documents import read
 from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
 from pipeline.imports import PACKAGE, digests
@@ -23,8 +22,8 @@ def cell_types(config: Config) -> Iterator[str]:
     searched = config.space.get("cell", {}).get("type")
     yield from map(str, (searched.choices or []) if searched else [])
     for recipe in config.recipes:
-        found = OmegaConf.select(OmegaConf.load(conf_folder() / "recipe" / f"{recipe}.yaml"), "cell.type")
-        yield from [str(found)] if found else []
+        found = (read(conf_folder() / "recipe" / f"{recipe}.yaml") or {}).get("cell")
+        yield from [str(found["type"])] if isinstance(found, dict) and "type" in found else []
 
 
 def code_of(stage: str, config: Config) -> dict[str, str]:

@@ -58,7 +58,7 @@ def task(configs: list[Config], keep_models: list[bool], reporting: bool, code: 
     if code_digest(configs[0].cell.type) != code:
         raise FairsweepError(
             f"worker {worker.address} runs other code than this checkout where it decides numbers. Bring it to the same "
-            "commit and start it again; what had finished is kept."
+            "commit, with the modules of your own cells, and start it again. What had finished is kept."
         )
     folder = arrays_of(worker)
     # A worker has its coordinator's terminal: what libraries write there would stand in the middle of the table.
