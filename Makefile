@@ -12,7 +12,6 @@ COPY := build/$(STUDY)
 MEND := find .dvc/tmp/rwlock dvc.lock -size 0 -delete 2>/dev/null || true
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export DVC_NO_ANALYTICS := 1
-export FAIRSWEEP_ROOT := $(CURDIR)
 .PHONY: help run smoke plan test night ui lint bench bench-full gpu-study
 
 help: ## list the targets
@@ -24,7 +23,8 @@ ifeq ($(STUDY),imdb)
 	@$(MEND)
 	dvc repro
 else
-	@rm -rf $(COPY)/conf $(COPY)/pipeline && mkdir -p $(COPY)/results && cp -R conf pipeline $(COPY) && cp -R results/probe $(COPY)/results
+	@rm -rf $(COPY)/conf $(COPY)/pipeline && mkdir -p $(COPY)/results $(COPY)/.fairsweep && cp -R conf pipeline $(COPY) && cp -R results/probe $(COPY)/results
+	@echo "$(CURDIR)" > $(COPY)/.fairsweep/project
 	@sed 's|conf/study/imdb.yaml|conf/study/$(STUDY).yaml|' dvc.yaml > $(COPY)/dvc.yaml
 	@cd $(COPY) && if [ ! -d .dvc ]; then dvc init -q --no-scm; fi && dvc config core.check_update false
 	@cd $(COPY) && $(MEND)

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from pipeline.errors import FairsweepError
 
+# In a study's copy under build/: the folder that the copy was made from.
+PROJECT = Path(".fairsweep/project")
+
 
 def own_file(path: str | Path) -> Path:
-    """A file that the user named: a relative path counts from where make was called, as studies under build/ run elsewhere."""
-    return Path(os.environ.get("FAIRSWEEP_ROOT", "."), path)
+    """A file that the user named: a relative path counts from the project's root, also in a study's copy under build/."""
+    return Path(PROJECT.read_text("utf-8").strip() if PROJECT.is_file() else ".", path)
 
 
 @contextmanager

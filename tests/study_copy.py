@@ -39,7 +39,7 @@ class StudyCopy:
     @property
     def env(self) -> dict[str, str]:
         """The environment of every command: this interpreter first on the path, each opened file noted in `log`."""
-        unset = ("FAIRSWEEP_ROOT", "IMDB_ARCHIVE", "MLFLOW_TRACKING_URI", "HYDRA_FULL_ERROR")
+        unset = ("IMDB_ARCHIVE", "MLFLOW_TRACKING_URI", "HYDRA_FULL_ERROR")
         return {
             **{key: value for key, value in os.environ.items() if key not in unset},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

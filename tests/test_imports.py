@@ -38,7 +38,6 @@ class A:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("FAIRSWEEP_ROOT", raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path])
     return tmp_path
 
@@ -99,7 +98,8 @@ def test_a_file_that_a_library_hides_is_not_read(
     (project / "own.py").touch()
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     monkeypatch.chdir(elsewhere)
-    monkeypatch.setenv("FAIRSWEEP_ROOT", str(project))
+    (elsewhere / ".fairsweep").mkdir()
+    (elsewhere / ".fairsweep/project").write_text(f"{project}\n")
     assert imports.closure(["own"]) == {"own": project / "own.py"}
     assert imports.closure(["tabulate"]) == {}
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from pipeline.config import Cluster
 from pipeline.errors import FairsweepError
-from pipeline.files import own_file
 from pipeline.training.backend import THREADS
 
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**28, "MALLOC_TOP_PAD_": 2**26}
@@ -245,12 +244,7 @@ def slurm(cluster: Cluster) -> Any:
     tls = Path(".fairsweep/tls").resolve()
     tls.mkdir(parents=True, exist_ok=True)
     secure: dict[str, Any] = {} if cluster.insecure else {"security": True, "shared_temp_directory": str(tls)}
-    settings = {
-        **MALLOC,
-        **THREADS,
-        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": False,
-        "FAIRSWEEP_ROOT": own_file(".").resolve(),
-    }
+    settings = {**MALLOC, **THREADS, "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": False}
     environment = [f'export {name}="{value}"' for name, value in settings.items()]
     return SLURMCluster(
         cores=1,

@@ -43,7 +43,10 @@ def read(folder: Path, data: str | bytes, test: str | bytes | None = None, **key
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What relative paths count from, which is not the current folder."""
-    monkeypatch.setenv("FAIRSWEEP_ROOT", str(tmp_path))
+    copy = tmp_path / "build/own"
+    (copy / ".fairsweep").mkdir(parents=True)
+    (copy / ".fairsweep/project").write_text(f"{tmp_path}\n")
+    monkeypatch.chdir(copy)
     return tmp_path
 
 
@@ -143,7 +146,7 @@ def test_a_test_file_is_the_test(root: Path, capsys: pytest.CaptureFixture[str])
     assert corpus.test.movies == [f"other {i}" for i in range(10)]
     # Two texts without words are no copies of one another.
     assert capsys.readouterr().out == "warning: 1 of 10 test texts stand word for word in the training part, too\n"
-    assert not list(root.glob("**/.*"))
+    assert not list((root / "archive").glob("**/.*"))
 
 
 def test_the_copies_of_another_study_do_not_stay(root: Path) -> None:

@@ -99,7 +99,6 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "mine.py").write_text("import helper\n\ndef cell(units, **options):\n    return helper.layer(units)\n")
     (tmp_path / "helper.py").write_text("def layer(units):\n    return units\n")
     monkeypatch.setattr(imports, "ROOT", tmp_path / "pipeline")
-    monkeypatch.delenv("FAIRSWEEP_ROOT", raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
     yield tmp_path
