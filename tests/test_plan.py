@@ -63,6 +63,7 @@ def test_what_cannot_be_run_is_refused_before_anything_is_measured(smoke: StudyC
         assert done.stdout == ""
 
 
+@pytest.mark.long
 def test_every_arm_is_measured_on_invented_reviews_whatever_the_time(bare_project: Path) -> None:
     given = ["study=imdb", "cells=[rnn,gru]", "train.backend=jax"]
     config = compose(given)

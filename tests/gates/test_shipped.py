@@ -95,6 +95,7 @@ def test_no_hyperparameter_of_a_shipped_space_is_dead(study: str, task: str, cel
 
 # Keras's own, with numpy 2, as it saves a model.
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+@pytest.mark.long
 def test_what_another_cell_or_task_uses_is_dead_in_this_one(shipped: dict[str, Path]) -> None:
     config = searching("digits", "digits", "lstm")
     either = Parameter(choices=[True, False])

@@ -47,6 +47,7 @@ def test_ctrl_c_is_heard_while_no_worker_has_joined(machines: Machines) -> None:
             signal.signal(number, handler)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("study")
 def test_workers_without_the_disk_train_as_this_process_does(machines: Machines) -> None:
     machines.join()
