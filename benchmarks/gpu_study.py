@@ -74,7 +74,7 @@ def take(study: str, folder: Path) -> None:
 
     told = json.loads((folder / "software.json").read_text())
     if told.pop("code") != code_digest("lstm"):  # all cells of Keras have the same code
-        sys.exit(f"{folder} was trained by other code than this checkout has (the code that trains).")
+        sys.exit(f"{folder} was trained by other code than this checkout has.")
     if TRAINED_ON.exists() and json.loads(TRAINED_ON.read_text()) != told:
         sys.exit(
             f"{folder} was trained with {told}, the runs before it with {TRAINED_ON.read_text()}; delete that file to begin anew."

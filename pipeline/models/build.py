@@ -1,6 +1,5 @@
 """The network: what reads the inputs, recurrent layers, and the head that the task wants."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.data.form import PAD, Form
 from pipeline.errors import FairsweepError
-from pipeline.models.cells import BACKWARDS, cell_layer, check_cell, layer_name
+from pipeline.models.cells import BACKWARDS, cell_layer, check_cell, keras_name
 
 
 def check_model(config: Config, form: Form) -> None:
@@ -54,7 +53,7 @@ def build_model(config: Config, form: Form) -> Any:
             model.units,
             seeds,
             more_seeds,
-            f"{layer_name(config.cell.type)}_{layer}",
+            f"{keras_name(config.cell.type).removeprefix(BACKWARDS)}_{layer}",
             return_sequences=every_step,
             dropout=model.input_dropout,
             recurrent_dropout=model.recurrent_dropout,
@@ -72,7 +71,7 @@ def build_model(config: Config, form: Form) -> Any:
             states = keras.layers.Dropout(model.dropout, seed=next(more_seeds), name="dropout_hidden")(states)
     head = keras.initializers.GlorotUniform(seed=next(seeds))
     outputs = keras.layers.Dense(form.outputs, kernel_initializer=head, name="logit")(states)
-    return keras.Model(inputs, outputs, name=re.sub(r"\W", "_", config.cell.type))
+    return keras.Model(inputs, outputs, name=keras_name(config.cell.type))
 
 
 def _seeds(seed: int, count: int, *spawned: int) -> Iterator[int]:

@@ -26,9 +26,9 @@ def own_module(cell_type: str) -> list[str]:
     return [kind.partition(":")[0]] if ":" in kind else []
 
 
-def layer_name(cell_type: str) -> str:
-    """The type of a cell as a name for Keras, without the prefix of both directions: `lstm`, `my_module_my_cell`."""
-    return re.sub(r"\W", "_", cell_type.removeprefix(BACKWARDS))
+def keras_name(cell_type: str) -> str:
+    """The type of a cell as a name that Keras accepts: `bi_lstm`, `my_module_my_cell`."""
+    return re.sub(r"\W", "_", cell_type)
 
 
 def check_cell(cell: Cell) -> None:
