@@ -23,7 +23,7 @@ from rich.console import Console  # noqa: E402
 from rich.terminal_theme import MONOKAI  # noqa: E402
 from rich.text import Text  # noqa: E402
 
-from pipeline.config import compose  # noqa: E402
+from pipeline.config.compose import compose  # noqa: E402
 from pipeline.tracking import runs_page  # noqa: E402
 from study_copy import StudyCopy  # noqa: E402
 from terminal import Terminal  # noqa: E402
@@ -40,7 +40,11 @@ def studied(copy: StudyCopy) -> str:
     def half(text: str) -> bool:
         done = re.search(rf"^> +{config.cells[1]} +(\d+) of ", text, re.MULTILINE)
         # The whole table is on the screen when its last line is.
-        return bool(done and int(done[1]) >= config.search.trials // 2 and re.search(r" now: trial .*\)$", text))
+        return bool(
+            done
+            and int(done[1]) >= config.search.trials // 2
+            and re.search(r" now: trial .*\)$", text)
+        )
 
     with Terminal(("dvc", "repro"), copy.root, copy.env, COLUMNS) as terminal:
         shown = terminal.until(half, 3600)
@@ -53,13 +57,21 @@ def studied(copy: StudyCopy) -> str:
 
 def drawn(picture: str, target: Path, browser: Browser) -> None:
     """A terminal's screen as a picture."""
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console = Console(
+        record=True,
+        width=COLUMNS,
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
+    )
     console.print(Text.from_ansi(picture))
     svg = console.export_svg(title="dvc repro", theme=MONOKAI)
     # The font that it would fetch is one that a terminal has anyway.
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
     page = browser.new_page(viewport={"width": 1000, "height": 400})
-    page.set_content(f"<style>body {{ margin: 0 }} svg {{ width: 1000px; display: block }}</style>{svg}")
+    page.set_content(
+        f"<style>body {{ margin: 0 }} svg {{ width: 1000px; display: block }}</style>{svg}"
+    )
     page.locator("svg").screenshot(path=target)
     page.close()
 
@@ -69,7 +81,10 @@ def opened(browser: Browser, url: str, height: int) -> Page:
     context = browser.new_context(viewport={"width": 1360, "height": height})
     context.set_default_timeout(300_000)
     ours = url.split("/#")[0].split("/dashboard")[0]
-    context.route("**/*", lambda route: route.continue_() if route.request.url.startswith(ours) else route.abort())
+    context.route(
+        "**/*",
+        lambda route: route.continue_() if route.request.url.startswith(ours) else route.abort(),
+    )
     page = context.new_page()
     page.goto(url, wait_until="domcontentloaded")
     return page
@@ -88,13 +103,17 @@ def mlflow_page(copy: StudyCopy, target: Path, browser: Browser) -> None:
 
 def optuna_page(copy: StudyCopy, target: Path, browser: Browser) -> None:
     """Optuna Dashboard's first page of one cell's search."""
-    words = [sys.executable, "-m", "pipeline.dashboard", f"study={copy.study}"]
-    process = subprocess.Popen(words, cwd=copy.root, env=copy.env, stdout=subprocess.PIPE, text=True)
+    database = next(copy.root.glob(".fairsweep/state/*/study.db"))
+    shutil.copy(database, copy.root / "study.db")
+    words = ["optuna-dashboard", "sqlite:///study.db"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(words, cwd=copy.root, env=copy.env, **pipes)
     try:
         assert process.stdout
-        address = re.search(r"http://\S+", process.stdout.readline())
-        assert address
-        page = opened(browser, f"{address[0]}/studies/1", 640)
+        address = next(
+            filter(None, (re.search(r"http://[^/\s]+", line) for line in process.stdout))
+        )
+        page = opened(browser, f"{address[0]}/dashboard/studies/1", 640)
         page.get_by_text("Hyperparameter Importance").first.wait_for()
         page.wait_for_timeout(3000)
         page.screenshot(path=target)

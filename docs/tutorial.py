@@ -21,22 +21,43 @@ WIDE = 132
 
 def printed(command: str) -> tuple[int, list[str]]:
     """Exit status and printed lines of a command, typed in the activated environment; no path of this machine among them."""
-    env = {**os.environ, "PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}", "COLUMNS": str(WIDE)}
-    done = subprocess.run(["bash", "-c", command], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    env = {
+        **os.environ,
+        "PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
+        "COLUMNS": str(WIDE),
+    }
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     archive = os.environ.get("IMDB_ARCHIVE", str(ROOT))
-    told = done.stdout.replace(archive, "/path/aclImdb_v1.tar.gz").replace(f"{ROOT}/", "").replace(str(ROOT), ".")
+    told = (
+        done.stdout.replace(archive, "/path/aclImdb_v1.tar.gz")
+        .replace(f"{ROOT}/", "")
+        .replace(str(ROOT), ".")
+    )
     return done.returncode, told.rstrip().splitlines()
 
 
 def shortened(lines: list[str], first: int, last: int) -> list[str]:
     """The first and the last of the lines, and between them how many are left out."""
     left = len(lines) - first - last
-    return lines if left <= 1 else [*lines[:first], f"[… {left} lines]", *lines[len(lines) - last :]]
+    return (
+        lines if left <= 1 else [*lines[:first], f"[… {left} lines]", *lines[len(lines) - last :]]
+    )
 
 
 def wrapped(line: str) -> list[str]:
     """A line that is wider than the page as several."""
-    return textwrap.wrap(line, WIDE, subsequent_indent="    ", break_on_hyphens=False) if len(line) > WIDE else [line.rstrip()]
+    return (
+        textwrap.wrap(line, WIDE, subsequent_indent="    ", break_on_hyphens=False)
+        if len(line) > WIDE
+        else [line.rstrip()]
+    )
 
 
 def recorded(block: re.Match[str]) -> str:
@@ -48,7 +69,10 @@ def recorded(block: re.Match[str]) -> str:
         if status:
             print(f"exit status {status}", *told[-20:], sep="\n", flush=True)
         lines = [part for line in told for part in wrapped(line)]
-        made += [f"$ {command}", *(shortened(lines, int(block[1]), int(block[2])) if block[1] else lines)]
+        made += [
+            f"$ {command}",
+            *(shortened(lines, int(block[1]), int(block[2])) if block[1] else lines),
+        ]
     return "\n".join([*made, "```"])
 
 
