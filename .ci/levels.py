@@ -74,7 +74,10 @@ def measure() -> float:
 
 
 def run_levels(
-    levels: Sequence[Level], factor: float, run: Callable[[str, float], bool], clock: Callable[[], float]
+    levels: Sequence[Level],
+    factor: float,
+    run: Callable[[str, float], bool],
+    clock: Callable[[], float],
 ) -> dict[str, str]:
     """Run each level that fits into what is left of LIMIT_SECONDS.
 
@@ -96,13 +99,17 @@ def run_levels(
         start = clock()
         if seconds > LIMIT_SECONDS - start:
             left = max(LIMIT_SECONDS - start, 0.0)
-            results[level.name] = f"not run: needs about {seconds / 60:.0f} min, {left / 60:.0f} min left"
+            results[level.name] = (
+                f"not run: needs about {seconds / 60:.0f} min, {left / 60:.0f} min left"
+            )
         else:
             passed = run(level.command, STOP_SECONDS - start)
             duration = clock() - start
             if passed:
                 expected, taken = expected + level.seconds, taken + duration
-            results[level.name] = f"{'passed' if passed else 'failed'} in {duration:.0f} s, expected {seconds:.0f} s"
+            results[level.name] = (
+                f"{'passed' if passed else 'failed'} in {duration:.0f} s, expected {seconds:.0f} s"
+            )
         say(f"{level.name}: {results[level.name]}")
     return results
 
@@ -110,7 +117,9 @@ def run_levels(
 def succeeded(results: dict[str, str]) -> bool:
     """Whether no level failed and the first one ran."""
     first = next(iter(results.values()))
-    return first.startswith("passed") and not any(result.startswith("failed") for result in results.values())
+    return first.startswith("passed") and not any(
+        result.startswith("failed") for result in results.values()
+    )
 
 
 def run(command: str, seconds: float) -> bool:
@@ -118,7 +127,9 @@ def run(command: str, seconds: float) -> bool:
     say(command)
     # A job in the background of a shell ignores SIGINT, and so would the command.
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, shell=True, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=heard)
+    process = subprocess.Popen(
+        command, shell=True, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=heard
+    )
     try:
         return process.wait(timeout=seconds) == 0
     except subprocess.TimeoutExpired:

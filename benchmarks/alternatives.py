@@ -3,7 +3,7 @@
   python benchmarks/alternatives.py keras_tuner ARRAYS TABLE EPOCHS CELL …   one process, KerasTuner's search for each cell
   python benchmarks/alternatives.py hydra row=0 cell=gru arrays=… table=… epochs=4    one job of a Hydra sweep: a process of its own
 
-TABLE is a CSV of `pipeline.draw`; ARRAYS the folder of `pipeline.pad`.
+TABLE is a CSV of `pipeline.sample`; ARRAYS the folder of `pipeline.pad`.
 """
 
 import csv
@@ -20,24 +20,36 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 # What a table does not search, as in conf/config.yaml.
-FIXED = {"units": 32, "embedding": 32, "dropout": 0.0, "masking": False, "optimizer": "adam", "batch_size": 128, "clipnorm": None}
+FIXED = {
+    "units": 32,
+    "embedding": 32,
+    "dropout": 0.0,
+    "masking": False,
+    "optimizer": "adam",
+    "batch_size": 128,
+    "clipnorm": None,
+}
 
 
 def configurations(table: Path) -> list[dict[str, Any]]:
-    """The rows of a drawn table as {`units`: 32, …}."""
+    """The rows of a table of sampled configurations as {`units`: 32, …}."""
     import yaml
 
     with table.open(newline="") as file:
         rows = [json.loads(row["overrides"]) for row in csv.DictReader(file)]
     return [
-        FIXED | {key.split(".")[1]: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in row)}
+        FIXED
+        | {
+            key.split(".")[1]: yaml.safe_load(value)
+            for key, _, value in (one.partition("=") for one in row)
+        }
         for row in rows
     ]
 
 
 def arrays(folder: Path) -> Any:
     """The rows of the default study, as every trial gets them."""
-    from pipeline.config import Task
+    from pipeline.config.schema import Task
     from pipeline.data.arrays import load
 
     meta = json.loads((folder / "meta.json").read_text())
@@ -60,7 +72,9 @@ def model(cell: str, chosen: dict[str, Any], length: int) -> Any:
             keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
-    optimizer = optimizers[chosen["optimizer"]](float(chosen["learning_rate"]), clipnorm=chosen["clipnorm"])
+    optimizer = optimizers[chosen["optimizer"]](
+        float(chosen["learning_rate"]), clipnorm=chosen["clipnorm"]
+    )
     built.compile(optimizer=optimizer, loss="binary_crossentropy", metrics=["accuracy"])
     return built
 
@@ -77,7 +91,9 @@ def keras_tuner(folder: Path, table: Path, epochs: int, cells: list[str]) -> Non
             self.cell = cell
 
         def build(self, hp: Any) -> Any:
-            return model(self.cell, rows[hp.Choice("row", list(range(len(rows))))], data.form.length)
+            return model(
+                self.cell, rows[hp.Choice("row", list(range(len(rows))))], data.spec.length
+            )
 
         def fit(self, hp: Any, built: Any, *args: Any, **kwargs: Any) -> Any:
             return built.fit(*args, batch_size=rows[hp.get("row")]["batch_size"], **kwargs)
@@ -85,7 +101,11 @@ def keras_tuner(folder: Path, table: Path, epochs: int, cells: list[str]) -> Non
     with tempfile.TemporaryDirectory() as kept:
         for cell in cells:
             tuner = keras_tuner.GridSearch(
-                Search(cell), objective="val_accuracy", max_trials=len(rows), directory=kept, project_name=cell
+                Search(cell),
+                objective="val_accuracy",
+                max_trials=len(rows),
+                directory=kept,
+                project_name=cell,
             )
             tuner.search(
                 data.train_inputs,
@@ -118,7 +138,7 @@ def hydra() -> None:
     @hydra.main(version_base="1.3", config_path=None, config_name="job")
     def train(job: Any) -> None:
         data, chosen = arrays(Path(job.arrays)), configurations(Path(job.table))[job.row]
-        told = model(job.cell, chosen, data.form.length).fit(
+        told = model(job.cell, chosen, data.spec.length).fit(
             data.train_inputs,
             data.train_labels,
             batch_size=chosen["batch_size"],

@@ -10,7 +10,20 @@ from project import Project, report
 
 from study_copy import StudyCopy
 
-COMMANDS = ("download", "pad", "draw", "tune", "replicate", "baseline", "evaluate", "report", "train", "compare", "probe", "plan")
+COMMANDS = (
+    "download",
+    "pad",
+    "sample",
+    "tune",
+    "replicate",
+    "baseline",
+    "evaluate",
+    "report",
+    "train",
+    "compare",
+    "probe",
+    "plan",
+)
 
 
 def measure(short: bool) -> dict[str, Any]:
@@ -18,7 +31,13 @@ def measure(short: bool) -> dict[str, Any]:
         project = Project(Path(name) / "project", short)
         data = project.data()
         help_seconds = {
-            command: round(median(project.time("-m", f"pipeline.{command}", "--help") for _ in range(1 if short else 3)), 2)
+            command: round(
+                median(
+                    project.time("-m", f"pipeline.{command}", "--help")
+                    for _ in range(1 if short else 3)
+                ),
+                2,
+            )
             for command in COMMANDS
         }
         found: dict[str, Any] = {"data": data, "help": help_seconds}

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from project import CELLS
 
-from pipeline.config import Cell, Config, Model, Task, Train
-from pipeline.data.form import Form
+from pipeline.config.schema import Cell, Config, Model, Task, Train
+from pipeline.data.spec import TaskSpec
 from pipeline.training import backend
 
 BATCH, UNITS, EMBEDDING, VOCABULARY = 128, 32, 32, 10_000
@@ -40,7 +40,7 @@ def config(cell: str, length: int, seed: int) -> Config:
     return Config(
         name="gpu",
         cells=[cell],
-        task=Task(name="gpu", source="generated", length=length, vocabulary=VOCABULARY),
+        task=Task(name="gpu", source="synthetic", length=length, vocabulary=VOCABULARY),
         cell=Cell(cell, cell),
         model=Model(units=UNITS, embedding=EMBEDDING, dropout=0.2),
         train=Train(backend="jax", engine="population", batch_size=BATCH),
@@ -66,10 +66,18 @@ def watched() -> Iterator[dict[str, list[float]]]:
     over = threading.Event()
 
     def look() -> None:
-        query = ["nvidia-smi", "--query-gpu=utilization.gpu,power.draw,memory.used", "--format=csv,noheader,nounits"]
+        query = [
+            "nvidia-smi",
+            "--query-gpu=utilization.gpu,power.draw,memory.used",
+            "--format=csv,noheader,nounits",
+        ]
         while not over.is_set():
             try:
-                told = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0].split(",")
+                told = (
+                    subprocess.run(query, capture_output=True, text=True, check=True)
+                    .stdout.splitlines()[0]
+                    .split(",")
+                )
             except (OSError, subprocess.CalledProcessError):
                 return
             for values, value in zip(seen.values(), told, strict=True):
@@ -112,30 +120,38 @@ def measured(cell: str, length: int, members: int | None, batches: int) -> dict[
     import jax
 
     from pipeline.training.fit import compiled
-    from pipeline.training.network import Scanned
+    from pipeline.training.loops import Scanned
     from pipeline.training.population import Stacked
 
     generator = np.random.default_rng(0)
-    inputs = jax.device_put(generator.integers(1, VOCABULARY, (BATCH * batches, length)).astype(np.int32))
+    inputs = jax.device_put(
+        generator.integers(1, VOCABULARY, (BATCH * batches, length)).astype(np.int32)
+    )
     labels = jax.device_put(generator.integers(0, 2, BATCH * batches).astype(np.uint8))
     rows = np.arange(BATCH * batches).reshape(batches, BATCH)
-    form = Form(length=length)
+    spec = TaskSpec(length=length)
     net: Any
     if members is None:
-        net = Scanned(compiled(config(cell, length, 0), form))
+        net = Scanned(compiled(config(cell, length, 0), spec))
         given = rows
     else:
-        net = Stacked([config(cell, length, seed) for seed in range(members)], form)
+        net = Stacked([config(cell, length, seed) for seed in range(members)], spec)
         given = np.stack([rows] * members)
 
     # What it tells waits for the device.
     with watched() as seen:
         seconds = timed(lambda: net.run(inputs, labels, given)) / batches
-    load = {name: round(median(values[len(values) // 2 :]), 1) for name, values in seen.items() if values}
+    load = {
+        name: round(median(values[len(values) // 2 :]), 1)
+        for name, values in seen.items()
+        if values
+    }
     return {"seconds": seconds, **load}
 
 
-def line(cell: str, length: int, counts: tuple[int, ...], batches: int, reached: dict[str, float]) -> dict[str, Any]:
+def line(
+    cell: str, length: int, counts: tuple[int, ...], batches: int, reached: dict[str, float]
+) -> dict[str, Any]:
     """One (cell, length)."""
     alone = measured(cell, length, None, batches)
     found: dict[str, Any] = {"one_by_one": alone, "families": {}}
@@ -167,11 +183,15 @@ def main() -> None:
     found: dict[str, Any] = json.loads(out.read_text()) if out and out.exists() else {}
     device = jax.devices()[0].device_kind
     if found.get("device", device) != device:
-        sys.exit(f"{out} was measured on {found['device']}, and this is {device}. Name another file.")
+        sys.exit(
+            f"{out} was measured on {found['device']}, and this is {device}. Name another file."
+        )
     found |= {"device": device, "jax": jax.__version__, "keras": keras.__version__}
     found.setdefault("rates", rates())
     lines = found.setdefault("lines", {})
-    for name, cell, length in ((f"{cell} {length}", cell, length) for length in lengths for cell in cells):
+    for name, cell, length in (
+        (f"{cell} {length}", cell, length) for length in lengths for cell in cells
+    ):
         if name in lines:
             continue
         if minutes and time.perf_counter() - started + longest > 60 * minutes:

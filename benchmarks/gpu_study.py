@@ -42,17 +42,26 @@ def stage(name: str, *overrides: str) -> None:
 def runs_of(study: str, cell: str, which: str) -> tuple[Path, list[Any]]:
     """The state's folder and all jobs of a cell's `tune` or `replicate`."""
     from pipeline import replicate, tune
-    from pipeline.config import compose
-    from pipeline.search.state import place, search_settings, settings
-    from pipeline.training.work import load_data
+    from pipeline.config.compose import compose
+    from pipeline.search.run_store import place, search_settings, settings
+    from pipeline.training.worker import load_data
 
     config = compose([f"study={study}", f"cell={cell}"])
     data = load_data(config)
     if which == "tune":
-        jobs, document = tune.jobs(config, tune.read_table(config), []), search_settings(config, data.digest)
+        jobs, document = (
+            tune.jobs(config, tune.read_table(config), []),
+            search_settings(config, data.digest),
+        )
     else:
-        recipes = {recipe: compose([f"study={study}", f"cell={cell}", f"recipe={recipe}"]) for recipe in config.recipes}
-        jobs, document = replicate.jobs(config, recipes, []), settings(config, "replicate", data.digest)
+        recipes = {
+            recipe: compose([f"study={study}", f"cell={cell}", f"recipe={recipe}"])
+            for recipe in config.recipes
+        }
+        jobs, document = (
+            replicate.jobs(config, recipes, []),
+            settings(config, "replicate", data.digest),
+        )
     return place(document), jobs
 
 
@@ -70,7 +79,7 @@ def missing(study: str, cell: str) -> tuple[str, list[Any]] | None:
 
 def take(study: str, folder: Path) -> None:
     """Put the finished runs in `folder` where the state has its own, once all of it was found in order."""
-    from pipeline.search.state import code_digest
+    from pipeline.search.run_store import code_digest
 
     told = json.loads((folder / "software.json").read_text())
     if told.pop("code") != code_digest("lstm"):  # all cells of Keras have the same code
@@ -83,8 +92,13 @@ def take(study: str, folder: Path) -> None:
     TRAINED_ON.write_text(json.dumps(told))
     elsewhere()
     asked = json.loads((PARCEL / "jobs.json").read_text())["jobs"]
-    folders = {(job["stage"], job["cell"]): runs_of(study, job["cell"], job["stage"])[0] for job in asked}
-    known = {place(job["stage"], job["cell"], job["key"]): folders[job["stage"], job["cell"]] for job in asked}
+    folders = {
+        (job["stage"], job["cell"]): runs_of(study, job["cell"], job["stage"])[0] for job in asked
+    }
+    known = {
+        place(job["stage"], job["cell"], job["key"]): folders[job["stage"], job["cell"]]
+        for job in asked
+    }
     came: dict[Path, bytes] = {}
     for path in sorted(folder.glob("runs-*.tar")):
         with tarfile.open(path) as archive:
@@ -103,7 +117,9 @@ def elsewhere() -> None:
     """The state is that of the libraries which trained the runs that came, once some have."""
     if TRAINED_ON.exists():
         told = json.loads(TRAINED_ON.read_text())
-        os.environ["FAIRSWEEP_TRAINED_ON"] = " ".join(f"{name}=={number}" for name, number in told.items())
+        os.environ["FAIRSWEEP_TRAINED_ON"] = " ".join(
+            f"{name}=={number}" for name, number in told.items()
+        )
 
 
 def place(stage: str, cell: str, key: str) -> str:
@@ -116,7 +132,14 @@ def ask(study: str, waiting: dict[str, tuple[str, list[Any]]]) -> None:
     replicates = [one for one in waiting.items() if one[1][0] == "replicate"]
     tuned = [one for one in waiting.items() if one[1][0] == "tune"]
     chosen = [
-        {"stage": which, "cell": cell, "key": job.key, "kind": job.kind, "number": job.number, "keep_model": job.keep_model}
+        {
+            "stage": which,
+            "cell": cell,
+            "key": job.key,
+            "kind": job.kind,
+            "number": job.number,
+            "keep_model": job.keep_model,
+        }
         | {"config": dataclasses.asdict(job.config)}
         for cell, (which, jobs) in [*replicates, *tuned[:TUNED]]
         for job in jobs
@@ -125,7 +148,10 @@ def ask(study: str, waiting: dict[str, tuple[str, list[Any]]]) -> None:
     PARCEL.mkdir(parents=True)
     (PARCEL / "jobs.json").write_text(json.dumps({"study": study, "jobs": chosen}))
     arrays = Path("data", study, "arrays")
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(PARCEL / "arrays.tar.xz", "w:xz") as archive:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tarfile.open(PARCEL / "arrays.tar.xz", "w:xz") as archive,
+    ):
         meta = json.loads((arrays / "meta.json").read_text())
         # Texts are cut from their ids where they were not cut to this length before.
         kept = [path for path in sorted(arrays.iterdir()) if not path.name.endswith("_tokens.npy")]
@@ -138,15 +164,21 @@ def ask(study: str, waiting: dict[str, tuple[str, list[Any]]]) -> None:
 
 def advance(study: str, came: Path | None) -> None:
     """Do all that can be done here, then say what is to be done there."""
-    from pipeline.config import compose
+    from pipeline.config.compose import compose
 
     elsewhere()
     if came:
         take(study, came)
-    for name, made in (("download", f"data/{study}/archive"), ("pad", f"data/{study}/arrays"), ("draw", f"runs/{study}/draw")):
+    for name, made in (
+        ("download", f"data/{study}/archive"),
+        ("pad", f"data/{study}/arrays"),
+        ("sample", f"runs/{study}/sample"),
+    ):
         if not Path(made).exists():
             stage(name, f"study={study}")
-    waiting = {cell: left for cell in compose([f"study={study}"]).cells if (left := missing(study, cell))}
+    waiting = {
+        cell: left for cell in compose([f"study={study}"]).cells if (left := missing(study, cell))
+    }
     if not waiting:
         for name in ("baseline", "evaluate", "report"):
             stage(name, f"study={study}")
@@ -166,10 +198,11 @@ def train(parcel: Path, out: Path) -> None:
     """Train what the parcel asks for, a family after another, until all is done or the time is up, and pack it."""
     from omegaconf import OmegaConf
 
-    from pipeline.config import Config, to_object
-    from pipeline.search.state import Job, Record, code_digest, now
-    from pipeline.training.population import MOST, family
-    from pipeline.training.work import train_family
+    from pipeline.config.compose import to_object
+    from pipeline.config.schema import Config
+    from pipeline.search.run_store import Job, Record, code_digest, now
+    from pipeline.training.population import MAX_MODELS, batch_key
+    from pipeline.training.worker import train_batch
 
     started, longest = time.monotonic(), 0.0
     document = json.loads((parcel / "jobs.json").read_text())
@@ -181,8 +214,12 @@ def train(parcel: Path, out: Path) -> None:
         config = to_object(OmegaConf.create(one["config"]), Config)
         job = Job(one["kind"], one["number"], config, [], one["keep_model"])
         where = f"{one['stage']}/{one['cell']}"
-        families.setdefault((where, family(config) or one["key"]), []).append((where, job))
-    parts = [members[begin : begin + MOST] for members in families.values() for begin in range(0, len(members), MOST)]
+        families.setdefault((where, batch_key(config) or one["key"]), []).append((where, job))
+    parts = [
+        members[begin : begin + MAX_MODELS]
+        for members in families.values()
+        for begin in range(0, len(members), MAX_MODELS)
+    ]
     done: list[tuple[str, Record]] = []
     with tempfile.TemporaryDirectory() as folder:
         arrays = Path(folder, document["study"], "arrays")
@@ -191,20 +228,32 @@ def train(parcel: Path, out: Path) -> None:
         for number, part in enumerate(parts):
             begun, at = time.monotonic(), now()
             if begun - started + longest > 60 * MINUTES - RESERVE_SECONDS:
-                print(f"time is up; {len(parts) - number} families are for the next call", flush=True)
+                print(
+                    f"time is up; {len(parts) - number} families are for the next call", flush=True
+                )
                 break
-            runs = train_family([job.config for _, job in part], [job.keep_model for _, job in part], arrays)
+            runs = train_batch(
+                [job.config for _, job in part], [job.keep_model for _, job in part], arrays
+            )
             for (where, job), (run, shared) in zip(part, runs, strict=True):
-                done.append((where, Record(job, run, 1, f"gpu shared by {shared}" if shared > 1 else "gpu", at)))
+                done.append(
+                    (
+                        where,
+                        Record(job, run, 1, f"gpu shared by {shared}" if shared > 1 else "gpu", at),
+                    )
+                )
             seconds = time.monotonic() - begun
             longest = max(longest, seconds)
-            print(f"{part[0][1].config.cell.arm}, {part[0][1].kind}: {len(part)} runs, {seconds:.0f} s", flush=True)
+            print(
+                f"{part[0][1].config.cell.arm}, {part[0][1].kind}: {len(part)} runs, {seconds:.0f} s",
+                flush=True,
+            )
     pack(done, out)
 
 
 def pack(done: list[tuple[str, Any]], out: Path) -> None:
     """The finished runs as the state's files, in tars of at most 15 MB; a model only of the best of those that are to keep theirs."""
-    from pipeline.search.state import State
+    from pipeline.search.run_store import State
     from pipeline.search.tables import best
 
     for folder in {folder for folder, _ in done}:
@@ -229,7 +278,9 @@ def pack(done: list[tuple[str, Any]], out: Path) -> None:
             size += needs
         # One file says what trained them.
         if len(tars) > FILES - 1:
-            sys.exit(f"{len(tars)} files of {BYTES:,} bytes; {FILES - 1} may go back. Ask for fewer cells.")
+            sys.exit(
+                f"{len(tars)} files of {BYTES:,} bytes; {FILES - 1} may go back. Ask for fewer cells."
+            )
         for number, files in enumerate(tars):
             with tarfile.open(out / f"runs-{number}.tar", "w") as archive:
                 for path, name in files:

@@ -1,6 +1,8 @@
-"""A report of 6 arms of 2,500, 5,000 and 10,000 trials on 25,000 test reviews, and `compare` on 2 arms of 1,000: seconds and memory.
+"""Seconds and memory of a large report and of `compare`.
 
-The scores are invented and lie where `evaluate` would have left them. The importance of hyperparameters is computed, not cached.
+The report has 6 arms of 2,500, 5,000 and 10,000 trials on 25,000 test rows; `compare` has 2 arms of
+1,000 trials. The scores are random and written where `evaluate` writes them. The importance of
+hyperparameters is computed, not cached.
 """
 
 import json
@@ -17,9 +19,9 @@ import numpy as np
 import pandas as pd
 from project import ROOT, report
 
-from pipeline.config import Config, Parameter, Search
+from pipeline.config.schema import Config, Parameter, Search
 from pipeline.evaluate import evaluate
-from pipeline.evidence.scores import pack
+from pipeline.metrics import pack
 from synthetic import Study
 
 ARMS = ("rnn", "gru", "lstm", "bi_rnn", "bi_gru", "bi_lstm")
@@ -32,19 +34,22 @@ class Large(Study):
     @property
     def config(self) -> Config:
         config = super().config
-        config.search = Search(trials=self.trials, headline=10, replicates=self.replicates)
+        config.search = Search(trials=self.trials, budget=10, replicates=self.replicates)
         config.space["model"]["dropout"] = Parameter(low=0.0, high=0.5)
         return config
 
     def _run(self, arm: str, trial: int) -> dict[str, Any]:
         rate, dropout = 10 ** self.generator.uniform(-4, -2), self.generator.uniform(0, 0.5)
         units = f"model.units={self.generator.choice([8, 16])}"
-        drawn = [units, f"model.dropout={dropout:.6g}", f"train.learning_rate={rate:.6g}"]
-        return {**super()._run(arm, trial), "overrides": json.dumps(["study=tiny", f"cell={arm}", *drawn, f"seed={trial}"])}
+        sampled = [units, f"model.dropout={dropout:.6g}", f"train.learning_rate={rate:.6g}"]
+        return {
+            **super()._run(arm, trial),
+            "overrides": json.dumps(["study=tiny", f"cell={arm}", *sampled, f"seed={trial}"]),
+        }
 
 
-def made(folder: Path, trials: int) -> Config:
-    """The scores of such a study in `folder`: tables by `evaluate` on few reviews, then correctness on all."""
+def write_scores(folder: Path, trials: int) -> Config:
+    """Write the scores of a study: tables by `evaluate` on few rows, then correctness on all."""
     os.chdir(folder)
     study = Large(folder, cells=ARMS, trials=trials, replicates=5, reviews=64).write()
     evaluate(study.config)
@@ -54,24 +59,37 @@ def made(folder: Path, trials: int) -> Config:
     generator, bits = np.random.default_rng(0), []
     for start in range(0, len(table), 500):
         right = table["validation"][start : start + 500].replace("", "0.5").astype(float).to_numpy()
-        drawn = generator.random((len(right), REVIEWS), np.float32) < right[:, None]
-        table.loc[start : start + len(right) - 1, "test"] = [f"{value:.6f}" for value in drawn.mean(axis=1)]
-        bits.append(pack(drawn))
+        sampled = generator.random((len(right), REVIEWS), np.float32) < right[:, None]
+        table.loc[start : start + len(right) - 1, "test"] = [
+            f"{value:.6f}" for value in sampled.mean(axis=1)
+        ]
+        bits.append(pack(sampled))
     table.to_csv(scores / "scores.csv", index=False, lineterminator="\n")
-    movies = (np.arange(REVIEWS) // 7).astype(np.int32)
-    np.savez(scores / "correct.npz", correct=np.concatenate(bits), movies=movies, reviews=np.int64(REVIEWS))
+    groups = (np.arange(REVIEWS) // 7).astype(np.int32)
+    np.savez(
+        scores / "correct.npz",
+        correct=np.concatenate(bits),
+        groups=groups,
+        reviews=np.int64(REVIEWS),
+    )
     return study.config
 
 
 def timed(words: list[str]) -> dict[str, float]:
     """Seconds and the largest memory of a command, in the current folder."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "benchmarks")))}
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "benchmarks"))),
+    }
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, env=env)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{words} failed")
-    return {"seconds": round(time.perf_counter() - started, 1), "gib": round(usage.ru_maxrss / 2**20, 2)}
+    return {
+        "seconds": round(time.perf_counter() - started, 1),
+        "gib": round(usage.ru_maxrss / 2**20, 2),
+    }
 
 
 def scores_file(path: Path) -> None:
@@ -81,22 +99,27 @@ def scores_file(path: Path) -> None:
         file.write("arm,trial,validation,test\n")
         for arm in ("a", "b"):
             for trial, score in enumerate(generator.beta(40, 8, 1000)):
-                file.write(f"{arm},{trial},{score:.4f},{min(score + generator.normal(0, 0.004), 1):.4f}\n")
+                file.write(
+                    f"{arm},{trial},{score:.4f},{min(score + generator.normal(0, 0.004), 1):.4f}\n"
+                )
 
 
 def measure(short: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"report": {}}
+    measured: dict[str, Any] = {"report": {}}
     for trials in (100,) if short else (2500, 5000, 10_000):
         with tempfile.TemporaryDirectory() as name:
-            made(Path(name), trials)
-            told = f"Large(Path('.'), cells={ARMS}, trials={trials}, replicates=5, reviews=64).config"
-            code = f"from pathlib import Path; from large_report import Large; from pipeline.report import report; report({told})"
-            found["report"][str(trials)] = timed(["-c", code])
+            write_scores(Path(name), trials)
+            config = (
+                f"Large(Path('.'), cells={ARMS}, trials={trials}, replicates=5, reviews=64).config"
+            )
+            imports = "from pathlib import Path; from large_report import Large"
+            code = f"{imports}; from pipeline.report import report; report({config})"
+            measured["report"][str(trials)] = timed(["-c", code])
             scores_file(Path("scores.csv"))
-            found["compare"] = timed(["-m", "pipeline.compare", "scores=scores.csv"])
+            measured["compare"] = timed(["-m", "pipeline.compare", "scores=scores.csv"])
             os.chdir(ROOT)
-        print(trials, found["report"], file=sys.stderr, flush=True)
-    return found
+        print(trials, measured["report"], file=sys.stderr, flush=True)
+    return measured
 
 
 if __name__ == "__main__":

@@ -26,28 +26,35 @@ def epochs(folder: Path, cell: str, way: str, count: int) -> None:
     backend.use("tensorflow" if way == "tensorflow" else "jax")
     from alternatives import arrays
 
-    from pipeline.config import Cell, Config, Model, Task, Train
+    from pipeline.config.schema import Cell, Config, Model, Task, Train
     from pipeline.models import recurrence
     from pipeline.training import fit as fitting
-    from pipeline.training.batches import Buckets
-    from pipeline.training.network import Looped, network
+    from pipeline.training.bucketing import Buckets
+    from pipeline.training.loops import Looped, network
 
     if way != "recurrence":
         recurrence.KINDS.clear()
     data = arrays(folder)
-    task = Task(name="imdb", source="aclimdb", length=data.form.length)
+    task = Task(name="imdb", source="imdb", length=data.spec.length)
     train = Train(backend=keras_backend(way), epochs=count + 1, patience=None, learning_rate=3e-3)
-    config = Config(name="imdb", cells=[cell], task=task, cell=Cell(cell, cell), model=Model(dropout=0.2), train=train)
+    config = Config(
+        name="imdb",
+        cells=[cell],
+        task=task,
+        cell=Cell(cell, cell),
+        model=Model(dropout=0.2),
+        train=train,
+    )
     if way == "jax":
         fitting.network = Looped
     marks: list[float] = []
     fitting.fit(config, data, on_epoch=lambda number, epoch: marks.append(time.perf_counter()))
-    model = fitting.compiled(config, data.form)
+    model = fitting.compiled(config, data.spec)
     net = Looped(model) if way == "jax" else network(model)
-    buckets = Buckets.of(config, data.form, data.train_inputs)
-    fitting.predict(net, data.validation_inputs, data.form, buckets)
+    buckets = Buckets.of(config, data.spec, data.train_inputs)
+    fitting.predict(net, data.validation_inputs, data.spec, buckets)
     started = time.perf_counter()
-    fitting.predict(net, data.test_inputs, data.form, buckets)
+    fitting.predict(net, data.test_inputs, data.spec, buckets)
     predicted = time.perf_counter() - started
     print(json.dumps([[after - before for before, after in itertools.pairwise(marks)], predicted]))
 
@@ -58,13 +65,19 @@ def keras_backend(way: str) -> str:
 
 
 def measure(short: bool) -> dict[str, Any]:
-    cells, rounds, count = (CELLS[:1], 1, 1) if short else (CELLS, 1 if "--once" in sys.argv else 3, 3)
+    cells, rounds, count = (
+        (CELLS[:1], 1, 1) if short else (CELLS, 1 if "--once" in sys.argv else 3, 3)
+    )
     with tempfile.TemporaryDirectory() as name:
         project = Project(Path(name), short)
         project.data()
         folder = project.folder / f"data/{project.study}/arrays"
-        taken: dict[str, dict[str, list[float]]] = {cell: {way: [] for way in WAYS} for cell in cells}
-        predicted: dict[str, dict[str, list[float]]] = {cell: {way: [] for way in WAYS} for cell in cells}
+        taken: dict[str, dict[str, list[float]]] = {
+            cell: {way: [] for way in WAYS} for cell in cells
+        }
+        predicted: dict[str, dict[str, list[float]]] = {
+            cell: {way: [] for way in WAYS} for cell in cells
+        }
         for cell in cells * rounds:
             for way in WAYS:
                 command = [sys.executable, __file__, "epochs", str(folder), cell, way, str(count)]
@@ -75,7 +88,10 @@ def measure(short: bool) -> dict[str, Any]:
                 taken[cell][way] += seconds
                 predicted[cell][way].append(asked)
     return {
-        name: {cell: {way: round(median(seconds), 3) for way, seconds in ways.items()} for cell, ways in table.items()}
+        name: {
+            cell: {way: round(median(seconds), 3) for way, seconds in ways.items()}
+            for cell, ways in table.items()
+        }
         for name, table in (("epoch", taken), ("predict", predicted))
     }
 

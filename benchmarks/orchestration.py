@@ -1,6 +1,7 @@
-"""What a trial costs beside its training: trials that do nothing, 2 workers, with storage, tables and MLflow, as `tune` has them.
+"""The cost of a trial apart from its training: empty trials with the workers and stores of `tune`.
 
-Also what a late trial of a large study costs against an early one, for random search and for TPE (without workers: asked and told).
+Also the cost of a late trial of a large search relative to an early one, for random search and,
+without workers, for TPE.
 """
 
 import os
@@ -14,31 +15,35 @@ from typing import Any
 import numpy as np
 from project import ROOT, Project, report
 
-from pipeline.config import Config, compose
-from pipeline.search.state import now
+from pipeline.config.compose import compose
+from pipeline.config.schema import Config
+from pipeline.search.run_store import now
 from pipeline.training.fit import Epoch, Run
 
 
-def nothing(configs: list[Config], keep_models: list[bool], reporting: bool, code: str) -> tuple[list[tuple[Run, str]], float]:
-    """On the worker, in place of `coordinator.task`: finished runs that took no time."""
+def nothing(
+    configs: list[Config], keep_models: list[bool], reporting: bool, code: str
+) -> tuple[list[tuple[Run, str]], float]:
+    """Replace `coordinator.task` on the worker: return finished runs at once."""
     return [(finished(config), "nowhere") for config in configs], now()
 
 
 def finished(config: Config) -> Run:
-    """A run of the default study's size."""
+    """Return a run of the size of the default study."""
     generator = np.random.default_rng(config.seed)
     epochs = [Epoch(0.5, 0.8, 0.5, round(0.8 + generator.random() / 10, 4)) for _ in range(6)]
     logits = generator.normal(size=30_000).astype(np.float16)
     return Run("complete", "", epochs, 3, 1000, logits[:5000], logits[5000:])
 
 
-def pooled(trials: int) -> list[float]:
-    """Seconds since the start at which each trial of a tune stage was written down."""
+def shared(trials: int) -> list[float]:
+    """Return the seconds since the start at which each trial of a tune stage was recorded."""
     from pipeline import tune
-    from pipeline.data.form import Form
+    from pipeline.data.spec import TaskSpec
+    from pipeline.monitor import Progress
     from pipeline.search import coordinator, tables
-    from pipeline.search.space import draw, overrides
-    from pipeline.search.state import Record, State, settings
+    from pipeline.search.run_store import Record, State, settings
+    from pipeline.search.space import configuration, overrides
     from pipeline.tracking import Tracker
 
     coordinator.task = nothing
@@ -51,30 +56,38 @@ def pooled(trials: int) -> list[float]:
             super().log(record)
             done.append(time.perf_counter() - started)
 
-    with State.open(settings(config, "tune", "none")) as state, Timed.open(config, "tune", "none", state) as tracker:
-        # What is made up here has nothing for a gate to see.
-        gates: Any = SimpleNamespace(hear=lambda record: None, on_workers=lambda pool: None)
-        records = tune.pool(config, [overrides(draw(config, row)) for row in range(trials)], state, tracker, Form(), gates)
+    with (
+        State.open(settings(config, "tune", "none")) as state,
+        Timed(config, "tune", "none", state).recording() as tracker,
+    ):
+        # Simulated runs need no checks.
+        checks: Any = SimpleNamespace(
+            finished=lambda record: None, with_workers=lambda workers: None
+        )
+        table = [overrides(configuration(config, row)) for row in range(trials)]
+        with Progress("tune", config, state, TaskSpec()) as display:
+            records = tune.shared_search(config, table, state, tracker, checks, display)
         tables.write_runs(Path(), "trials", ["trial"], config, records)
     done.append(time.perf_counter() - started)
     return done
 
 
-def sequential(trials: int) -> list[float]:
-    """Seconds that each trial of one TPE study takes to be asked for and told."""
-    from pipeline.search.state import Record, State
-    from pipeline.search.studies import Sequential
+def repeated(trials: int) -> list[float]:
+    """Return the seconds that Optuna needs per trial of one TPE search."""
+    from pipeline.search.optuna import RepeatedSearch
+    from pipeline.search.run_store import Record, State
 
-    told = [f"search.trials={trials}", f"search.headline={trials}", "search.design=studies", "search.studies=3"]
-    config = compose(["study=imdb", "cell=lstm", *told])
-    study = Sequential(config, State(Path("tpe")), 0)
-    job, took = study.ready, []
+    size = [f"search.trials={trials}", f"search.budget={trials}"]
+    design = ["search.design=repeated", "search.repeats=3"]
+    config = compose(["study=imdb", "cell=lstm", *size, *design])
+    search = RepeatedSearch(config, State(Path("tpe")), 0)
+    job, seconds = search.ready, []
     while job:
         record = Record(job, finished(job.config), 1, "nowhere", now())
         started = time.perf_counter()
-        job = study.tell(record)
-        took.append(time.perf_counter() - started)
-    return took
+        job = search.tell(record)
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 def late_against_early(seconds: list[float]) -> dict[str, Any]:
@@ -89,24 +102,24 @@ def late_against_early(seconds: list[float]) -> dict[str, Any]:
 
 
 def measure(short: bool) -> dict[str, Any]:
-    trials, asked = (60, 60) if short else (2000, 2000 if "--full" in sys.argv else 500)
+    trials, sequential = (60, 60) if short else (2000, 2000 if "--full" in sys.argv else 500)
     # Workers find `nothing` by its module's name.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
     with tempfile.TemporaryDirectory() as name:
         Project(Path(name), short=True)
         os.chdir(name)
         Path("tpe").mkdir()
-        done = pooled(trials)
+        done = shared(trials)
         first = min(500, trials)
-        found = {
+        figures = {
             "trials": first,
-            # The start of workers and stores is in it.
+            # Includes the start of workers and stores.
             "seconds_a_trial": round(done[first - 1] / first, 4),
             "random": late_against_early(list(np.diff(done[:-1]))),
-            "tpe": late_against_early(sequential(asked)),
+            "tpe": late_against_early(repeated(sequential)),
         }
         os.chdir(ROOT)
-    return found
+    return figures
 
 
 if __name__ == "__main__":

@@ -33,10 +33,18 @@ class Project:
         archive = {} if self.short else {"IMDB_ARCHIVE": str(ARCHIVE.resolve())}
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **archive}
         started = time.perf_counter()
-        done = subprocess.run([sys.executable, *map(str, words)], cwd=self.folder, env=env, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, *map(str, words)],
+            cwd=self.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+        )
         seconds = time.perf_counter() - started
         if done.returncode:
-            sys.exit(f"{' '.join(map(str, words))} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+            sys.exit(
+                f"{' '.join(map(str, words))} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+            )
         return seconds, done.stdout
 
     def stage(self, name: str, *overrides: str) -> float:

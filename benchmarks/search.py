@@ -1,7 +1,7 @@
-"""The same configurations, reviews and epochs by KerasTuner, by a process a job, and by this project: seconds, side by side.
+"""Seconds for the same trainings by KerasTuner, by one process per job, and by this project.
 
-Every round does each once, in an order that turns. Ours starts without state and without compiled programs; the MLflow store is
-there, as from the second command of a project on.
+Every round runs each once, in rotated order. This project starts without state and compiled
+programs, but with an MLflow store, as each command of a project except the first does.
 """
 
 import shutil
@@ -17,28 +17,34 @@ ALTERNATIVES = ROOT / "benchmarks/alternatives.py"
 
 
 def ours(project: Project, cells: Sequence[str], backend: str, overrides: list[str]) -> float:
-    """The tune stages of all cells."""
+    """Time the tune stages of all cells."""
     shutil.rmtree(project.folder / ".fairsweep/state", ignore_errors=True)
     shutil.rmtree(project.folder / ".fairsweep/compiled", ignore_errors=True)
-    return sum(project.stage("tune", f"cell={cell}", f"train.backend={backend}", *overrides) for cell in cells)
+    return sum(
+        project.stage("tune", f"cell={cell}", f"train.backend={backend}", *overrides)
+        for cell in cells
+    )
 
 
 def plain(project: Project, cells: Sequence[str], epochs: int, rows: int) -> float:
-    """A process a job, one after another."""
+    """Time one process per job, in sequence."""
     arrays, table = (
         project.folder / f"data/{project.study}/arrays",
-        project.folder / f"runs/{project.study}/draw/configurations.csv",
+        project.folder / f"runs/{project.study}/sample/configurations.csv",
     )
-    told = [f"arrays={arrays}", f"table={table}", f"epochs={epochs}"]
+    words = [f"arrays={arrays}", f"table={table}", f"epochs={epochs}"]
     jobs = [(row, cell) for cell in cells for row in range(rows)]
-    return sum(project.time(ALTERNATIVES, "hydra", f"row={row}", f"cell={cell}", *told) for row, cell in jobs)
+    return sum(
+        project.time(ALTERNATIVES, "hydra", f"row={row}", f"cell={cell}", *words)
+        for row, cell in jobs
+    )
 
 
 def keras_tuner(project: Project, cells: Sequence[str], epochs: int) -> float:
-    """One process for all."""
+    """Time one process for all jobs."""
     arrays, table = (
         project.folder / f"data/{project.study}/arrays",
-        project.folder / f"runs/{project.study}/draw/configurations.csv",
+        project.folder / f"runs/{project.study}/sample/configurations.csv",
     )
     return project.time(ALTERNATIVES, "keras_tuner", arrays, table, str(epochs), *cells)
 
@@ -52,16 +58,16 @@ def measure(short: bool) -> dict[str, Any]:
     cells, rows, epochs, rounds = (CELLS[:1], 4, 1, 1) if short else (CELLS, 6, 4, _rounds())
     overrides = [
         f"search.trials={rows}",
-        "search.headline=1",
+        "search.budget=1",
         f"train.epochs={epochs}",
         "train.patience=null",
-        "train.floor=null",
+        "train.min_validation=null",
     ]
     with tempfile.TemporaryDirectory() as name:
         project = Project(Path(name), short)
         project.data()
-        project.stage("draw", *overrides)
-        # The store is made once a project.
+        project.stage("sample", *overrides)
+        # Creates the store.
         project.stage("train", "cell=rnn", "train.epochs=1", "train.backend=jax")
         ways = {
             "keras_tuner": lambda: keras_tuner(project, cells, epochs),
@@ -69,13 +75,13 @@ def measure(short: bool) -> dict[str, Any]:
             "tensorflow": lambda: ours(project, cells, "tensorflow", overrides),
             "jax": lambda: ours(project, cells, "jax", overrides),
         }
-        found: list[dict[str, float]] = []
+        seconds: list[dict[str, float]] = []
         for number in range(rounds):
-            turned = [*list(ways)[number % len(ways) :], *list(ways)[: number % len(ways)]]
-            times = {way: round(ways[way](), 1) for way in turned}
-            found.append({way: times[way] for way in ways})
-            print(found[-1], file=sys.stderr, flush=True)
-    return {"trials": rows * len(cells), "epochs": epochs, "seconds": found}
+            order = [*list(ways)[number % len(ways) :], *list(ways)[: number % len(ways)]]
+            times = {way: round(ways[way](), 1) for way in order}
+            seconds.append({way: times[way] for way in ways})
+            print(seconds[-1], file=sys.stderr, flush=True)
+    return {"trials": rows * len(cells), "epochs": epochs, "seconds": seconds}
 
 
 if __name__ == "__main__":

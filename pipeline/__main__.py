@@ -1,4 +1,4 @@
-"""`fairsweep COMMAND KEY=VALUE …`: the same as `python -m pipeline.COMMAND KEY=VALUE …`, wherever the package is installed."""
+"""`fairsweep COMMAND KEY=VALUE …`: the same as `python -m pipeline.COMMAND KEY=VALUE …`."""
 
 import ast
 import importlib
@@ -7,45 +7,46 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pipeline.errors import nearest
+from .errors import nearest
 
 FOLDER = Path(__file__).parent
 # In the order in which `dvc repro` runs them.
-STAGES = ("code", "download", "pad", "draw", "tune", "replicate", "baseline", "evaluate", "report")
+STAGES = (
+    *("code", "download", "pad", "sample", "tune", "replicate", "baseline", "evaluate", "report"),
+)
 
 
 def commands() -> dict[str, str]:
-    """What each command does, by its name: how its module's first sentence begins, which is read and not imported."""
-    found = {}
+    """{command: the start of its module's docstring}, without importing the modules."""
+    descriptions = {}
     for path in sorted(FOLDER.glob("*.py")):
         text = path.read_text("utf-8")
         if path.stem != "__main__" and "\nif __name__ ==" in text:
             line = (ast.get_docstring(ast.parse(text)) or "").split("\n")[0]
-            told = re.split(r"[.:;] |\.$", re.sub(rf"^(Stage `{path.stem}`|{path.stem}): ", "", line))[0]
-            found[path.stem] = told[:1].upper() + told[1:]
-    return found
+            line = re.sub(rf"^(Stage `{path.stem}`|{path.stem}): ", "", line)
+            sentence = re.split(r"[.:;] |\.$", line)[0]
+            descriptions[path.stem] = sentence[:1].upper() + sentence[1:]
+    return descriptions
 
 
-def usage(known: dict[str, str]) -> str:
-    """What `fairsweep --help` prints."""
-    width = max(map(len, known))
-    others = [name for name in known if name not in STAGES]
-
-    def listed(names: list[str]) -> str:
-        return "\n".join(f"  {name.ljust(width)}  {known[name]}" for name in names)
-
+def usage(descriptions: dict[str, str]) -> str:
+    """The text of `fairsweep --help`."""
+    width = max(map(len, descriptions))
+    lines = {name: f"  {name.ljust(width)}  {text}" for name, text in descriptions.items()}
+    stages = "\n".join(lines[name] for name in STAGES if name in lines)
+    others = "\n".join(line for name, line in lines.items() if name not in STAGES)
     return (
         "usage: fairsweep COMMAND [KEY=VALUE ...]\n\n"
         "Which recurrent cell is better on this task, how sure are we, and what did it cost?\n\n"
-        f"The stages of a study, as `dvc repro` runs them:\n{listed([name for name in STAGES if name in known])}\n\n"
-        f"Beside them:\n{listed(others)}\n\n"
-        "fairsweep COMMAND --help tells a command's keys. Settings are in conf/ of the current folder, else in the package's own\n"
-        "(fairsweep init copies them)."
+        f"The stages of a study, as `dvc repro` runs them:\n{stages}\n\n"
+        f"Other commands:\n{others}\n\n"
+        "fairsweep COMMAND --help lists a command's keys. Settings are in conf/ of the current\n"
+        "folder, or else in that of the package, which fairsweep init copies."
     )
 
 
-def told_version() -> str:
-    """The installed version; a checkout that is not installed has none."""
+def installed_version() -> str:
+    """The installed version, if the checkout is installed."""
     try:
         return version("fairsweep")
     except PackageNotFoundError:
@@ -54,17 +55,18 @@ def told_version() -> str:
 
 def main() -> None:
     """The console command."""
-    known = commands()
-    name, *rest = sys.argv[1:] or ["--help"]
+    descriptions = commands()
+    name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
-        print(usage(known))
+        print(usage(descriptions))
     elif name == "--version":
-        print(f"fairsweep {told_version()}")
-    elif name not in known:
-        sys.exit(f"error: {name}: no such command{nearest(name, known, cutoff=0)}. There are: {', '.join(known)}.")
+        print(f"fairsweep {installed_version()}")
+    elif name not in descriptions:
+        hint = nearest(name, descriptions, cutoff=0)
+        sys.exit(f"error: {name}: no such command{hint}. There are: {', '.join(descriptions)}.")
     else:
-        sys.argv = [f"fairsweep {name}", *rest]
-        importlib.import_module(f"pipeline.{name}").main()
+        sys.argv = [f"fairsweep {name}", *arguments]
+        importlib.import_module(f"{__package__}.{name}").main()
 
 
 if __name__ == "__main__":

@@ -1,35 +1,34 @@
-"""Makes every number of a study's report and of the README again from the raw tables; names each that is written otherwise.
+"""Recomputes every figure of a study's report from the raw tables and lists each that differs.
 
   python -m pipeline.audit study=imdb
 
-study   a study of conf/study/ whose results/STUDY/scores and results/STUDY/report are here
+study   a study of conf/study/ with results/STUDY/scores and results/STUDY/report
 
-Where runs/STUDY and the sealed labels are here too, the scores themselves are made again. Nothing is written.
-Exit status 0: every number is what its tables give. 1: the list of those that are not, or an error."""
+If runs/STUDY and the sealed labels are present, the scores are recomputed too. The command writes
+to a temporary folder only. Numbers with a decimal point may differ by one part in a million.
+Exit status 0: all numbers are equal. 1: the list of those that differ, or an error."""
 
+import math
+import re
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
+from itertools import groupby, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
+import numpy as np
 from omegaconf import MISSING
 
-from pipeline.config import Config, Printed, check_group, command, compose, printed_numbers
-from pipeline.errors import FairsweepError
-from pipeline.limits import limited
-from pipeline.provenance import locked
+from .config.cli import command
+from .config.compose import arm_spaces, check_group, compose, printed_numbers
+from .config.schema import Config, Printed, limited
+from .errors import FairsweepError
 
-if TYPE_CHECKING:
-    from pipeline.auditing.edits import Edit
-    from pipeline.reporting.tables import Results
-
-# What is shown of one file; a table that was changed moves hundreds of numbers.
-SHOWN = 12
-PACKAGES = ("matplotlib", "numpy", "optuna", "pandas", "scikit-learn", "scipy")
+NUMBER = re.compile(r"([-−+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
+TOLERANCE = 1e-6
+SHOWN, WIDTH = 12, 60  # differences printed per file, characters printed per text
 
 
 @dataclass
@@ -39,98 +38,97 @@ class Audit:
     study: str = limited(MISSING, example="study=imdb")
 
 
-def audit(config: Config, printed: Printed | None = None) -> tuple[list["Edit | str"], list[str]]:
-    """What is written in results/STUDY and README.md otherwise than its tables give it; and what was compared, a line each.
+class Difference(NamedTuple):
+    """A place in a file such as `line 5, "mean":`, the text there, and the recomputed text."""
 
-    `printed` is what `config.printed_numbers` says of the study's recipes.
+    file: Path
+    place: str
+    written: str
+    recomputed: str
 
-    Raises:
-        FairsweepError: if the scores or the report are not there.
+    def __str__(self) -> str:
+        old, new = (text[:WIDTH] or "nothing" for text in (self.written, self.recomputed))
+        return f"  {self.place}: {old} written, {new} recomputed"
+
+
+def audit(config: Config, printed: Printed | None = None) -> tuple[list[Difference], list[str]]:
+    """The differences between results/STUDY and its recomputation, and what was compared.
+
+    `printed` is from `printed_numbers`. Raises FairsweepError if scores or report are missing.
     """
-    from pipeline.auditing import folders
-    from pipeline.reporting.tables import load
-    from pipeline.reporting.whole import make
+    from .rendering.build import make
+    from .scoring import duplicates, join, results, score, validate
+    from .training.protocol import PROTOCOL
 
-    scores = Path("results") / config.name / "scores"
-    report, results = scores.with_name("report"), load(scores)
+    folder, report = (Path("results") / config.name / part for part in ("scores", "report"))
+    tables = results.load(folder)
     if not report.is_dir():
-        raise FairsweepError(f"{report} is missing. Expected the report to compare. Run `dvc repro report`.")
+        raise FairsweepError(f"{report} is missing. Run `dvc repro report`.")
+    found = []
+    try:
+        validate.check(tables, join.describe(config, tables.study["data"], PROTOCOL, printed))
+    except FairsweepError as error:
+        found.append(Difference(folder, str(error), "these scores", "none"))
     with TemporaryDirectory(prefix="fairsweep-audit-") as temporary:
-        found, of_scores = _scores(config, results, Path(temporary, "scores"), printed)
-        again = Path(temporary, "report")
-        again.mkdir()
-        metrics = make(results, report / "looks.csv", again)
-        found += folders.compare(report, again)
-    in_readme, of_readme = _readme(config.name, metrics, results)
-    return found + in_readme, [f"{scores}: {of_scores}", f"{report}: made again from {scores}", *of_readme]
+        scores_again, report_again = Path(temporary, "scores"), Path(temporary, "report")
+        try:
+            copies = duplicates.count_duplicates if "copies" in tables.study else None
+            scores_again.mkdir()
+            join.write(scores_again, *score.score(config, printed, copies))
+            found += compare_folders(folder, scores_again)
+            compared = f"recomputed from runs/{config.name} and the sealed labels"
+        except FairsweepError as error:
+            compared = f"not recomputed: {error}"
+        report_again.mkdir()
+        make(tables, report / "looks.csv", report_again)
+        found += compare_folders(report, report_again)
+    return found, [f"{folder}: {compared}", f"{report}: recomputed from {folder}"]
 
 
-def _scores(config: Config, results: "Results", again: Path, printed: Printed | None) -> tuple[list["Edit | str"], str]:
-    """What is wrong with results/STUDY/scores, and what it was held against: the runs where they are here, conf/, itself."""
-    from pipeline.auditing import folders, tables
-    from pipeline.reporting import gate, join
-    from pipeline.reporting.copies import copies
-    from pipeline.reporting.scoring import score
-    from pipeline.training.protocol import PROTOCOL
-
-    folder, runs = Path("results") / config.name / "scores", Path("runs") / config.name
-    found: list[Edit | str] = []
-    try:
-        gate.check(results, join.describe(config, results.study["data"], PROTOCOL, printed))
-    except FairsweepError as error:
-        found.append(f"{folder}: {error}")
-    held = "its tables with one another and with conf/"
-    try:
-        again.mkdir()
-        copied = copies if "copies" in results.study else None
-        join.write(again, *score(config, printed, copied))
-        found += folders.compare(folder, again)
-        held += f", and made again from {runs} and the sealed labels"
-    except FairsweepError as error:
-        held += f"; not made again from the runs: {error}"
-    named = {(one.file, one.line) for one in found if not isinstance(one, str)}
-    return found + [one for one in tables.check(folder, results) if (one.file, one.line) not in named], held
+def compare_folders(folder: Path, again: Path) -> Iterator[Difference]:
+    """The differences between the files of two folders, named as files of the first."""
+    roots = (folder, again)
+    paths = [(root, path) for root in roots for path in root.rglob("*") if path.is_file()]
+    for name in sorted({path.relative_to(root) for root, path in paths}):
+        if missing := [root for root in roots if not (root / name).is_file()]:
+            states = ("no file" if root in missing else "a file" for root in roots)
+            yield Difference(folder / name, "the file", *states)
+        else:
+            yield from compare_texts(folder / name, *(text_of(root / name) for root in roots))
 
 
-def _readme(study: str, metrics: dict[str, Any], results: "Results") -> tuple[list["Edit"], list[str]]:
-    from pipeline.auditing import readme
-
-    texts = {page: page.read_text("utf-8") for page in readme.PAGES if page.is_file()}
-    marked = {page: text for page, text in texts.items() if "<!-- " in text}
-    made = readme.blocks(study, metrics, results.study, Path("results")) if marked else {}
-    found: list[Edit] = []
-    held = []
-    for page, text in marked.items():
-        found += readme.check(text, made, page)
-        if there := [name for name in made if readme.block(text, name)]:
-            held.append(f"{page}: {', '.join(there)}")
-    return found, held
+def text_of(path: Path) -> str:
+    """The text of a file; one line per row of the arrays of an .npz file."""
+    if path.suffix != ".npz":
+        return path.read_text("utf-8")
+    with np.load(path, allow_pickle=False) as arrays:
+        tables = {name: np.atleast_1d(arrays[name]) for name in arrays.files}
+    rows = ((name, place, row) for name in tables for place, row in enumerate(tables[name]))
+    return "\n".join(f"{name}[{place}]: {row.tolist()}" for name, place, row in rows)
 
 
-def told(found: Sequence["Edit | str"]) -> list[str]:
-    """The findings, a line each: of each file the first ones, and how many more there are."""
-    lines, counts = [], Counter(one if isinstance(one, str) else one.file for one in found)
-    shown: Counter[str] = Counter()
-    for one in found:
-        file = one if isinstance(one, str) else one.file
-        shown[file] += 1
-        if shown[file] <= SHOWN:
-            lines.append(str(one))
-        if shown[file] == counts[file] > SHOWN:
-            lines.append(f"{file}: and {counts[file] - SHOWN} more")
-    several = f"{len(found)} places are" if len(found) > 1 else "1 place is"
-    return [*lines, f"{several} not what the tables give", *_versions()]
+def compare_texts(file: Path, written: str, again: str) -> Iterator[Difference]:
+    """The differences between two texts: each number and, in each line, the first other text."""
+    lines = zip_longest(written.splitlines(), again.splitlines(), fillvalue="")
+    for line, (old_line, new_line) in enumerate(lines, 1):
+        if old_line == new_line:
+            continue
+        before, parts = "", (NUMBER.split(old_line), NUMBER.split(new_line))
+        for place, (old, new) in enumerate(zip_longest(*parts, fillvalue="")):
+            if not same(old, new):
+                name = " ".join(re.sub(r"<[^>]*>", " ", before)[-WIDTH:].split())
+                yield Difference(file, f"line {line}, {name}", old, new)
+                # Numbers are the odd parts. After other text they no longer correspond.
+                if place % 2 == 0:
+                    break
+            before += old
 
 
-def _versions() -> list[str]:
-    """A word on packages of other versions than those that the committed numbers were made with: their last digits may differ."""
-    pinned = locked()
-    odd = [
-        f"{name} {version(name)} (locked: {pinned[name]})"
-        for name in PACKAGES
-        if name in pinned and version(name) != pinned[name]
-    ]
-    return [f"versions differ from requirements.lock, which may move last digits and figures: {', '.join(odd)}"] if odd else []
+def same(old: str, new: str) -> bool:
+    """Whether two texts are equal, or numbers with a decimal point that differ by rounding."""
+    if old == new or "." not in old + new or not (NUMBER.fullmatch(old) and NUMBER.fullmatch(new)):
+        return old == new
+    return math.isclose(*(float(x.replace("−", "-")) for x in (old, new)), rel_tol=TOLERANCE)
 
 
 @command(schema=Audit)
@@ -139,12 +137,15 @@ def main(options: Audit) -> None:
     check_group("study", options.study)
     overrides = [f"study={options.study}"]
     config = compose(overrides)
-    found, done = audit(config, printed_numbers(config, overrides))
-    print("\n".join(done))
+    config.arm_spaces = arm_spaces(config.cells)
+    found, compared = audit(config, printed_numbers(config, overrides))
+    print(*compared, sep="\n")
+    for file, group in groupby(found, key=lambda difference: difference.file):
+        differences = list(group)
+        print(f"{file} ({len(differences)}):", *differences[:SHOWN], sep="\n")
+    print("all numbers are equal" if not found else f"{len(found)} differences in all")
     if found:
-        print("\n".join(told(found)))
         sys.exit(1)
-    print("every number is what the tables give")
 
 
 if __name__ == "__main__":

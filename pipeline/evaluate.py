@@ -1,32 +1,40 @@
-"""Joins every run's predictions with the sealed test labels: opens the envelope. No other stage reads those labels."""
+"""Score all runs with the sealed test labels. No other stage reads these labels."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pipeline.config import Config, Printed, command, printed_numbers, task_overrides
+from .config.cli import command
+from .config.compose import arm_spaces, printed_numbers, task_overrides
+from .config.schema import Config, Printed
 
 
-def evaluate(config: Config, printed: Printed | None = None, copied: Callable[[Config], Mapping[str, int]] | None = None) -> int:
-    """Writes results/STUDY/scores (a score a run, what each test row adds to it, the arms' tables joined); returns the runs.
+def evaluate(
+    config: Config,
+    printed: Printed | None = None,
+    duplicates: Callable[[Config], Mapping[str, int]] | None = None,
+) -> int:
+    """Write results/STUDY/scores and return the number of scored runs.
 
-    `printed` is what `config.printed_numbers` says of the study's recipes, `copied` counts rows that stand in two parts.
+    The folder holds one score per run, the contribution of each test row, and the joined tables of
+    the arms. The arguments are those of `scoring.score.score`, which raises FairsweepError.
     """
-    from pipeline.files import replace_folder
-    from pipeline.reporting import join
-    from pipeline.reporting.scoring import score
+    from .files import replace_folder
+    from .scoring import join
+    from .scoring.score import score
 
-    study, tables, *rest = score(config, printed, copied)
+    study, tables, *arrays = score(config, printed, duplicates)
     with replace_folder(Path("results") / config.name / "scores") as folder:
-        join.write(folder, study, tables, *rest)
+        join.write(folder, study, tables, *arrays)
     return len(tables["scores"])
 
 
 @command
 def main(config: Config) -> None:
-    """The stage `evaluate`."""
-    from pipeline.reporting.copies import copies
+    """Run the stage `evaluate`."""
+    from .scoring.duplicates import count_duplicates
 
-    runs = evaluate(config, printed_numbers(config, task_overrides()), copies)
+    config.arm_spaces = arm_spaces(config.cells)
+    runs = evaluate(config, printed_numbers(config, task_overrides()), count_duplicates)
     print(f"Scored {runs} runs: results/{config.name}/scores")
 
 

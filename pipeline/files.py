@@ -1,4 +1,4 @@
-"""Outputs that are whole or absent, written under a temporary name beside their place, then renamed; and inputs, whole or refused."""
+"""Files and folders that appear complete or not at all, and checked reading of files."""
 
 import glob
 import os
@@ -7,23 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import FairsweepError
+from .errors import FairsweepError
 
-# In a study's copy under build/: the folder that the copy was made from.
+# In a study's copy under build/: holds the path of the original folder.
 PROJECT = Path(".fairsweep/project")
 
 
 def own_file(path: str | Path) -> Path:
-    """A file that the user named: a relative path counts from the project's root, also in a study's copy under build/."""
+    """A file that the user named: relative to the project's root, also in a copy under build/."""
     return Path(PROJECT.read_text("utf-8").strip() if PROJECT.is_file() else ".", path)
 
 
 @contextmanager
 def reading(path: Path, remedy: str) -> Iterator[Path]:
-    """Yields `path`, a file that another command wrote, to be read in the block; `remedy` is a sentence, such as "Run `dvc repro`.".
+    """Yield `path`, a file that another command wrote, to be read in the block.
+
+    Args:
+        remedy: a sentence for the message, such as "Run `dvc repro`.".
 
     Raises:
-        FairsweepError: no such file, or the block cannot make sense of it.
+        FairsweepError: there is no such file, or the block cannot read its content.
     """
     if not path.is_file():
         raise FairsweepError(f"{path} is missing. {remedy}")
@@ -31,54 +34,61 @@ def reading(path: Path, remedy: str) -> Iterator[Path]:
         yield path
     except FairsweepError:
         raise
-    # What a damaged file makes its readers raise is nearly any exception; those with a number are of the system, not of the content.
+    # The content of a damaged file may raise nearly any exception.
     except Exception as error:
+        # An error with a number is of the system, not of the content.
         if isinstance(error, OSError) and error.errno:
             raise
-        reason = (str(error).splitlines() or [""])[0]
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise FairsweepError(
-            f"{path} is damaged, or of another version ({type(error).__name__}: {reason}). Expected it as it was written. {remedy}"
+            f"{path} is damaged, or of another version ({reason}). {remedy}"
         ) from error
 
 
 def study_root(study: str) -> Path:
-    """The folder that `study` runs in: build/STUDY when `make run STUDY=…` has made it and this folder knows nothing of the study."""
-    here, copy = Path(), Path("build") / study
-    known = any((here / part / study).exists() for part in ("runs", "data"))
-    return copy if copy.is_dir() and not known else here
+    """The folder that `study` runs in: build/STUDY if only that one exists."""
+    copy = Path("build") / study
+    known = any(Path(folder, study).exists() for folder in ("runs", "data"))
+    return copy if copy.is_dir() and not known else Path()
 
 
 def _part(path: Path) -> Path:
-    """A free name beside `path`, on the same file system so that renaming is one step."""
+    """A temporary name in the same folder, so that renaming is one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
-def _sweep(path: Path) -> None:
-    """Remove what processes that were killed left of their attempts at `path`."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
-        pid = left.suffixes[-2].removeprefix(".") if len(left.suffixes) > 1 else ""
-        if left.suffix in (".part", ".old") and pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(left, ignore_errors=True)
+def _remove_parts(path: Path) -> None:
+    """Remove what killed processes left of their attempts at `path`."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
+        pid = part.suffixes[-2].removeprefix(".") if len(part.suffixes) > 1 else ""
+        if part.suffix in (".part", ".old") and pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager
 def _named(path: Path, part: Path) -> Iterator[None]:
-    """Errors of the system are told of `path`: those of a write name no file, and `part` is a name that nobody knows."""
+    """Name `path` in errors of the system, which name `part` or no file."""
     try:
         yield
     except OSError as error:
-        error.filename = str(path) if error.filename is None else str(error.filename).replace(str(part), str(path))
+        name = str(path) if error.filename is None else str(error.filename)
+        error.filename = name.replace(str(part), str(path))
         raise
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Yields a name to write to; it becomes `path` when the block ends well, and is removed when it does not."""
+    """Yield a name to write to, which replaces `path` if the block succeeds; else it is removed.
+
+    Raises:
+        FairsweepError: `path` is something else than a file, such as the device /dev/null.
+    """
     path = Path(path)
     if path.exists() and not path.is_file():
-        # Renaming would put a file in the place of a device, such as /dev/null.
-        raise FairsweepError(f"{path} is no ordinary file, and would be replaced by one. Give another name.")
+        raise FairsweepError(
+            f"{path} is no ordinary file, and would be replaced. Choose another name."
+        )
     part = _part(path)
     try:
         with _named(path, part):
@@ -90,17 +100,17 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder to fill; it takes the place of `path` when the block ends well, and is removed otherwise."""
+    """Yield an empty folder, which replaces `path` if the block succeeds; else it is removed."""
     path = Path(path)
     part = _part(path)
     old = part.with_suffix(".old")
-    _sweep(path)
+    _remove_parts(path)
     try:
         with _named(path, part):
             part.mkdir()
             yield part
             if path.exists():
-                # A folder cannot be renamed onto a full one: the old one steps aside first.
+                # A folder cannot be renamed onto one that is not empty.
                 os.replace(path, old)
             os.replace(part, path)
     finally:

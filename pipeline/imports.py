@@ -1,4 +1,4 @@
-"""The source files that a module imports, directly or not, found without importing it, and a digest of their code."""
+"""The source files that a module imports, found without importing it, and digests of their code."""
 
 import ast
 import functools
@@ -10,13 +10,14 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import FairsweepError
-from pipeline.files import own_file
+from .errors import FairsweepError
+from .files import own_file
 
 PACKAGE = str(__package__)
 ROOT = Path(__file__).parent
-# Modules of this package that parse, check and write. No result depends on their code, and the values that they read are covered.
-APART = ("config", "documents", "errors", "faults", "files", "imports", "limits", "plugins", "provenance", "seal")
+# Modules of this package that parse, check and write. No result depends on their code, and the
+# digests cover the values that they read.
+APART = ("config", "errors", "files", "imports", "plugins", "provenance", "seal")
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -26,55 +27,56 @@ def decides(name: str) -> bool:
     return top != PACKAGE or (bool(rest) and rest.split(".")[0] not in APART)
 
 
-def closure(modules: Iterable[str], follow: Callable[[str], bool] = lambda name: True) -> dict[str, Path]:
-    """{name: file} of `modules` and of all modules that they import, also inside functions, in the order of their names.
+def closure(
+    modules: Iterable[str], follow: Callable[[str], bool] = lambda name: True
+) -> dict[str, Path]:
+    """{name: file} of `modules` and of all modules that they import, also inside functions, sorted.
 
-    The search includes modules of this package and of the project's root. Libraries are left out. It reads import statements, and not
-    what a module imports by other means.
+    Covers modules of this package and of the project's root, not libraries. Only import statements
+    are read.
 
     Args:
-        modules: names, such as `pipeline.models.build`.
-        follow: takes a name and returns whether that module and its imports are included. `modules` always are.
+        modules: names, such as `pipeline.models.build`, which are always included.
+        follow: whether a module, by its name, is included with its imports.
 
     Raises:
         FairsweepError: a file is not valid Python. The message names the file and the line.
     """
-    wanted = set(modules)
-    found: dict[str, Path] = {}
-    waiting = list(wanted)
+    start = set(modules)
+    files: dict[str, Path] = {}
+    waiting = list(start)
     while waiting:
         name = waiting.pop()
-        if name in found or not (name in wanted or follow(name)):
-            continue
-        path = source_of(name)
-        if path is None:
-            continue
-        found[name] = path
-        waiting += [imported for imported in (name.rpartition(".")[0], *_imported(path, name)) if imported]
-    return dict(sorted(found.items()))
+        included = name and name not in files and (name in start or follow(name))
+        if included and (path := source_of(name)):
+            files[name] = path
+            waiting += [name.rpartition(".")[0], *_imported(path, name)]
+    return dict(sorted(files.items()))
 
 
 def digests(modules: Iterable[str], follow: Callable[[str], bool] = decides) -> dict[str, str]:
-    """What `modules` execute: {name: sha256 of the code} of their `closure`, and the version of each library among `modules`.
+    """{name: sha256 of the code} of the `closure` of `modules`, and {name: version} of libraries.
 
-    A name of this package begins with a dot in place of the package's name, which may differ between installations. Templates in the
-    folders of the modules are included.
+    Names of this package begin with a dot instead of its name, which depends on the installation.
+    Templates in the folders of the modules are included.
 
     Raises:
         FairsweepError: as `closure`, or there is no such module.
     """
     modules = list(modules)
     files = closure(modules, follow)
-    found = {_relative(name): digest(path) for name, path in files.items()}
-    folders = {path.parent: _relative(name).rpartition(".")[0] for name, path in files.items()}
-    for folder, package in folders.items():
-        found |= {f"{package}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.j2")}
-    return found | {name: release_of(name) for name in modules if name not in files}
+    result = {_relative(name): digest(path) for name, path in files.items()}
+    for folder, package in {
+        path.parent: _relative(name).rpartition(".")[0] for name, path in files.items()
+    }.items():
+        for path in folder.glob("*.j2"):
+            result[f"{package}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return result | {name: release_of(name) for name in modules if name not in files}
 
 
 def _relative(name: str) -> str:
-    """`.models.build` of a module of this package; other names stay."""
-    return name[len(PACKAGE) :] if name.partition(".")[0] == PACKAGE else name
+    """`.models.build` for a module of this package; other names are unchanged."""
+    return name.removeprefix(PACKAGE) if name.partition(".")[0] == PACKAGE else name
 
 
 def release_of(module: str) -> str:
@@ -86,30 +88,33 @@ def release_of(module: str) -> str:
     for distribution in packages_distributions().get(module.partition(".")[0], []):
         return f"{distribution}=={version(distribution)}"
     raise FairsweepError(
-        f"There is no module {module} in {own_file('.').resolve()} or in the environment. Write MODULE:NAME, such as my_module:my_name "
-        "for the name my_name in my_module.py."
+        f"There is no module {module} in {own_file('.').resolve()} or in the environment. Write "
+        "MODULE:NAME, such as my_module:my_name for the name my_name in my_module.py."
     )
 
 
 @functools.cache
 def digest(path: Path) -> str:
-    """sha256 of what a Python file does: comments, docstrings, formatting and imports for type checkers do not count."""
+    """sha256 of what a Python file executes.
+
+    Comments, docstrings, formatting and imports for type checkers do not count.
+    """
     try:
         content = _plain(_parsed(path)).encode()
-    # Of expressions that are nested too deep, and of numbers that are too long to be written in decimals.
+    # For deeply nested expressions, and numbers with too many digits.
     except (RecursionError, ValueError):
         content = path.read_bytes()
     return hashlib.sha256(content).hexdigest()
 
 
 def source_of(name: str) -> Path | None:
-    """The file of a module of this package or of the project's root. None for any other module."""
+    """The file of a module of this package or of the project's root; None for any other module."""
     top, *rest = name.split(".")
-    folders = [ROOT] if top == PACKAGE else _own_folders(top)
-    if folders and not rest and folders[0].is_file():
-        return folders[0]
-    for folder in folders:
-        path = folder.joinpath(*rest)
+    places = [ROOT] if top == PACKAGE else _places(top, Path(search_root()), Path.cwd())
+    if places and not rest and places[0].is_file():
+        return places[0]
+    for place in places:
+        path = place.joinpath(*rest)
         for candidate in (path / "__init__.py", path.with_name(f"{path.name}.py")):
             if candidate.is_file() and (rest or candidate.parent == path):
                 return candidate
@@ -117,52 +122,56 @@ def source_of(name: str) -> Path | None:
 
 
 def search_root() -> str:
-    """Add the project's root to `sys.path`, where the installed command does not have it; returns it.
-
-    It comes last, so that no file there hides a library.
-    """
+    """Append the project's root to `sys.path`, so that no file hides a library; return it."""
     root = str(own_file(".").resolve())
     if root not in sys.path:
         sys.path.append(root)
     return root
 
 
-def _own_folders(top: str) -> list[Path]:
-    """Where Python finds the module or package `top`, if that is in the project's root: a file, or the folders of a package."""
-    return _found(top, Path(search_root()), Path.cwd())
-
-
 @functools.cache
-def _found(top: str, *roots: Path) -> list[Path]:
+def _places(top: str, *roots: Path) -> list[Path]:
+    """Where Python finds the module or package `top` in `roots`: a file, or folders."""
     try:
         spec = PathFinder.find_spec(top)
     except (ImportError, ValueError):
-        return []
+        spec = None
     if spec is None:
         return []
-    places = [Path(place).resolve() for place in spec.submodule_search_locations or [spec.origin or ""]]
-    # An environment may lie in the project's root.
+    # The environment may be in the project's root.
     installed = {Path(entry).resolve() for entry in sys.path if entry} - set(roots)
+    places = (
+        Path(place).resolve() for place in spec.submodule_search_locations or [spec.origin or ""]
+    )
     return [
         place
         for place in places
-        if any(place.is_relative_to(root) for root in roots) and not any(place.is_relative_to(folder) for folder in installed)
+        if any(place.is_relative_to(root) for root in roots)
+        and not any(place.is_relative_to(folder) for folder in installed)
     ]
 
 
 def _for_type_checkers(node: ast.AST) -> bool:
-    """Whether a statement is the block of TYPE_CHECKING, which is not executed."""
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    """Whether a statement is a block of TYPE_CHECKING, which is not executed."""
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )
 
 
 @functools.cache
 def _parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file without docstrings and imports for type checkers."""
     try:
         tree = ast.parse(path.read_bytes(), path.name)
     except (SyntaxError, ValueError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        said = error.msg if isinstance(error, SyntaxError) else error
-        raise FairsweepError(f"{path}{line} is not valid code for this version of Python: {said}. Correct it.") from error
+        line = getattr(error, "lineno", None)
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise FairsweepError(
+            f"{path}{f', line {line}' if line else ''} is not valid code for this version of "
+            f"Python: {reason}. Correct it."
+        ) from error
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if not isinstance(body, list):
@@ -177,29 +186,44 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _plain(node: Any) -> str:
-    """A syntax tree as text, which is the same for all supported versions of Python.
+    """A syntax tree as text, the same for all supported versions of Python.
 
-    What is absent is left out, since a later version may know further fields, and so are the empty parts of f-strings.
+    Absent fields are left out, as later versions have more, and so are empty parts of f-strings.
     """
     if isinstance(node, ast.AST):
         fields = {name: getattr(node, name, None) for name in node._fields}
         if isinstance(node, ast.JoinedStr):
-            fields["values"] = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
-        present = (f"{name}={_plain(value)}" for name, value in fields.items() if value not in (None, []))
+            fields["values"] = [
+                part
+                for part in node.values
+                if not (isinstance(part, ast.Constant) and part.value == "")
+            ]
+        present = (
+            f"{name}={_plain(value)}" for name, value in fields.items() if value not in (None, [])
+        )
         return f"{type(node).__name__}({','.join(present)})"
     if isinstance(node, list):
         return f"[{','.join(map(_plain, node))}]"
     return ascii(node)
 
 
+def _actual(name: str) -> str:
+    """`pipeline.X` for `fairsweep.X`; other names are unchanged."""
+    top, _, rest = name.partition(".")
+    return ".".join(filter(None, (PACKAGE, rest))) if top == "fairsweep" else name
+
+
 def _imported(path: Path, module: str) -> Iterator[str]:
-    """The names that a file imports, of which some are no modules."""
+    """The names that a file imports; some may not be modules."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (_actual(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            above = (
+                package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            )
             base = ".".join([*above, *([node.module] if node.module else [])])
+            base = _actual(base)
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)

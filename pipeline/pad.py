@@ -1,25 +1,29 @@
-"""Stage `pad`: from the archive to arrays of token ids in data/STUDY/arrays/, the test labels apart in data/STUDY/sealed/."""
+"""Stage `pad`: writes data/STUDY/arrays/, and the test labels to data/STUDY/sealed/."""
 
 import time
 from pathlib import Path
 
-from pipeline.config import Config, command
-from pipeline.data import arrays, registry
+from .config.cli import command
+from .config.schema import Config
+from .data import arrays, registry
 
 
 @command
 def main(config: Config) -> None:
-    """Reads the archive and writes both folders."""
+    """Read the archive, write both folders and print their sizes."""
     started = time.perf_counter()
-    folder = Path("data") / config.name
-    corpus = registry.read(config.task, registry.archive_in(config.task, folder / "archive"), config.data)
-    meta = arrays.write(corpus, config.task, folder / "arrays", folder / "sealed")
-    form = meta["form"]
+    task, folder = config.task, Path("data") / config.name
+    source = registry.read(task, registry.archive_in(task, folder / "archive"), config.data)
+    meta = arrays.write(source, task, folder / "arrays", folder / "sealed")
+    spec = meta["spec"]
     for part in ("train", "test"):
-        groups = f" of {meta[part]['movies']:,} {form['group'] or 'group'}s" if meta["by_movie"] else ""
-        print(f"{part}: {meta[part]['rows']:,} {form['example']}s{groups}")
-    what = "tokens" if form["features"] is None else f"steps of {form['features']} numbers"
-    print(f"{folder / 'arrays'}: {config.task.length} {what} a row, {time.perf_counter() - started:.1f} s")
+        rows = f"{meta[part]['rows']:,} {spec['example']}s"
+        if meta["by_group"]:
+            rows += f" of {meta[part]['groups']:,} {spec['group'] or 'group'}s"
+        print(f"{part}: {rows}")
+    unit = "tokens" if spec["features"] is None else f"steps of {spec['features']} numbers"
+    seconds = time.perf_counter() - started
+    print(f"{folder / 'arrays'}: {task.length} {unit} per row, {seconds:.1f} s")
 
 
 if __name__ == "__main__":

@@ -22,13 +22,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import command
-from pipeline.errors import FairsweepError
-from pipeline.files import replace_folder
-from pipeline.limits import limited
-from pipeline.models.cells import BACKWARDS, CELLS
+from .config.cli import command
+from .config.schema import limited
+from .errors import FairsweepError
+from .files import replace_folder
+from .models.cells import BACKWARDS, CELLS
 
-FILES = {"gradients.csv", "clipping.csv", "recall.csv", "cost.csv", "probe.json", "limits.md", "limits.svg"}
+FILES = {
+    "gradients.csv",
+    "clipping.csv",
+    "recall.csv",
+    "cost.csv",
+    "probe.json",
+    "limits.md",
+    "limits.svg",
+}
 # From fewer steps back no slope can be told.
 FAR = 4
 # Lists on the command line, tuples as defaults.
@@ -65,9 +73,13 @@ def check(options: Probe) -> Path:
     for key, fewest in (("cells", 1), ("lags", 1), ("lengths", 2)):
         values: Sequence[Any] = getattr(options, key)
         if len(values) < fewest or len(set(values)) < len(values):
-            raise FairsweepError(f"{key}={list(values)}: must be at least {fewest}, each once, such as {key}={example(key)}.")
+            raise FairsweepError(
+                f"{key}={list(values)}: must be at least {fewest}, each once, such as {key}={example(key)}."
+            )
         if key != "cells" and min(values) < 1:
-            raise FairsweepError(f"{key}={list(values)}: each must be at least 1, such as {key}={example(key)}.")
+            raise FairsweepError(
+                f"{key}={list(values)}: each must be at least 1, such as {key}={example(key)}."
+            )
     if max(options.lags) < FAR:
         raise FairsweepError(
             f"lags={list(options.lags)}: the largest must be at least {FAR}, for a gradient's slope to be seen, such as "
@@ -75,10 +87,14 @@ def check(options: Probe) -> Path:
         )
     out = Path(options.out).expanduser().resolve()
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= FILES):
-        raise FairsweepError(f"out={options.out}: holds something else than a probe, and would be replaced. Give a new folder.")
+        raise FairsweepError(
+            f"out={options.out}: holds something else than a probe, and would be replaced. Give a new folder."
+        )
     above = next(folder for folder in out.parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise FairsweepError(f"out={options.out}: {above} is no folder that can be written to. Give another one.")
+        raise FairsweepError(
+            f"out={options.out}: {above} is no folder that can be written to. Give another one."
+        )
     return out
 
 
@@ -92,7 +108,10 @@ def machine(backend: str) -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    versions = {"python": platform.python_version(), **{name: version(name) for name in ("keras", backend, "numpy")}}
+    versions = {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("keras", backend, "numpy")},
+    }
     return {"cpu": next(named, platform.machine()), "cores": os.cpu_count(), "versions": versions}
 
 
@@ -102,9 +121,9 @@ def probe(options: Probe) -> tuple[dict[str, list[dict[str, Any]]], dict[str, An
     Returns:
         The rows of the tables `gradients`, `clipping`, `recall` and `cost`; and `settings` and `machine`.
     """
-    from pipeline.probing import clipping, gradients, network
-    from pipeline.probing import recall as recalling
-    from pipeline.training import backend
+    from .probing import clipping, gradients, network
+    from .probing import recall as recalling
+    from .training import backend
 
     backend.use(options.backend)
     lags = sorted(options.lags)
@@ -112,23 +131,35 @@ def probe(options: Probe) -> tuple[dict[str, list[dict[str, Any]]], dict[str, An
     tables: dict[str, list[dict[str, Any]]] = {"gradients": [], "recall": []}
     for cell in options.cells:
         for lag in lags:
-            rows, weights = recalling.recall(cell, options.units, lag, options.steps, range(options.seeds))
+            rows, weights = recalling.recall(
+                cell, options.units, lag, options.steps, range(options.seeds)
+            )
             tables["recall"] += rows
             shares = ", ".join(f"{row['accuracy']:.3f}" for row in rows)
             print(f"recall: {cell}, {lag} steps: {shares} right", flush=True)
             if lag == middle:
-                tables["gradients"] += gradients.gradients(cell, options.units, lags[-1], options.seeds, weights)
+                tables["gradients"] += gradients.gradients(
+                    cell, options.units, lags[-1], options.seeds, weights
+                )
     tables["clipping"] = clipping.clipping(options.units, middle, options.seeds)
     tables["cost"] = costs(options)
-    fixed = {"symbols": network.SYMBOLS, "chance": network.CHANCE, "batch": recalling.BATCH, "radius": gradients.RADIUS}
+    fixed = {
+        "symbols": network.SYMBOLS,
+        "chance": network.CHANCE,
+        "batch": recalling.BATCH,
+        "radius": gradients.RADIUS,
+    }
     asked = {**asdict(options), **{key: list(getattr(options, key)) for key in LISTS}}
     del asked["out"]
-    return tables, {"settings": {**asked, "trained_lag": middle, **fixed}, "machine": machine(options.backend)}
+    return tables, {
+        "settings": {**asked, "trained_lag": middle, **fixed},
+        "machine": machine(options.backend),
+    }
 
 
 def costs(options: Probe) -> list[dict[str, Any]]:
     """Rows of cost.csv, of the cells and the dense layer; `ratio` is milliseconds over those of the first cell, same length."""
-    from pipeline.probing.cost import DENSE, cost
+    from .probing.cost import DENSE, cost
 
     rows: list[dict[str, Any]] = []
     first: dict[int, float] = {}
@@ -137,7 +168,10 @@ def costs(options: Probe) -> list[dict[str, Any]]:
             row = cost(cell, options.units, length, options.backend)
             first.setdefault(length, row["milliseconds"])
             rows.append({**row, "ratio": row["milliseconds"] / first[length]})
-            print(f"cost: {cell}, length {length}: {row['milliseconds']:.1f} ms, {row['mebibytes']:.0f} MiB", flush=True)
+            print(
+                f"cost: {cell}, length {length}: {row['milliseconds']:.1f} ms, {row['mebibytes']:.0f} MiB",
+                flush=True,
+            )
     return rows
 
 
@@ -149,13 +183,17 @@ def main(options: Probe) -> None:
     # Pandas and matplotlib take a second, which a refusal need not wait for.
     import pandas as pd
 
-    from pipeline.reporting import limits_page
+    from .rendering import probe_page
 
     try:
         with replace_folder(out) as folder:
-            limits_page.write(folder, {name: pd.DataFrame(rows) for name, rows in tables.items()}, facts)
+            probe_page.write(
+                folder, {name: pd.DataFrame(rows) for name, rows in tables.items()}, facts
+            )
     except OSError as error:
-        raise FairsweepError(f"out={options.out}: cannot be written ({error.strerror}). Give another folder.") from error
+        raise FairsweepError(
+            f"out={options.out}: cannot be written ({error.strerror}). Give another folder."
+        ) from error
     print(f"{options.out}: limits.md tells it")
 
 

@@ -1,94 +1,116 @@
-"""replicate: one arm's best configuration and each recipe on R fresh seeds, and its champion. runs/STUDY/replicate/ARM/
+"""replicate: one arm's best configuration and each recipe, on R seeds. runs/STUDY/replicate/ARM/
 
-Separate studies each have their own best configuration, and their own split.
+The best of these runs is the arm's champion. Repeated searches each have their own best
+configuration, and their own split.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config, check_arm, command, compose, replay_overrides, task_overrides, with_overrides
-from pipeline.documents import check
-from pipeline.errors import FairsweepError
-from pipeline.files import reading, replace_folder
+from .config.cli import command
+from .config.compose import compose, replay_overrides, task_overrides, with_overrides
+from .config.schema import Config
+from .config.validation import check_arm
+from .errors import FairsweepError
+from .files import reading, replace_folder
 
 if TYPE_CHECKING:
-    from pipeline.search.state import Job
+    from .search.run_store import Job
 
 
 def best_rows(config: Config) -> list[list[str] | None]:
-    """The overrides of the best configuration of each study of the arm, as `tune` left them; None where nothing was searched."""
+    """Return the overrides of the best configuration of each of the arm's searches.
+
+    Without a search each is None. Raises FairsweepError if the file of `tune` does not fit.
+    """
     import yaml
 
-    from pipeline.search.space import values_of
+    from .search.space import values_of
 
     path = Path("runs") / config.name / "tune" / config.cell.arm / "best.yaml"
     remedy = f"Tune the cell first: dvc repro tune@{config.cell.arm}"
     with reading(path, remedy):
-        check(path)
-        chosen = {one["study"]: list(map(str, one["overrides"])) for one in yaml.safe_load(path.read_text("utf-8"))["studies"]}
+        entries = yaml.safe_load(path.read_text("utf-8"))["repeats"]
+        chosen = {entry["repeat"]: list(map(str, entry["overrides"])) for entry in entries}
         for row in chosen.values():
             values_of(config, row, str(path), remedy)
+    repeats = config.search.numbers
     if not config.search.trials:
-        return [None for _ in config.search.numbers]
-    if sorted(chosen) != list(config.search.numbers):
+        return [None for _ in repeats]
+    if sorted(chosen) != list(repeats):
         raise FairsweepError(
-            f"{path} has the best of {len(chosen)} studies. Expected {len(config.search.numbers)}. "
-            f"Tune the cell again: dvc repro tune@{config.cell.arm}"
+            f"{path} has the best trials of {len(chosen)} searches, but the study has "
+            f"{len(repeats)}. Tune the cell again: dvc repro tune@{config.cell.arm}"
         )
-    return [chosen[study] for study in config.search.numbers]
+    return [chosen[repeat] for repeat in repeats]
 
 
 def jobs(config: Config, recipes: dict[str, Config], replay: list[str]) -> list["Job"]:
-    """R jobs of the best configuration of each study and of each recipe; `replay` are the overrides that every run has."""
-    from pipeline.search.state import Job, own_overrides
+    """Return R jobs of the best configuration of each search, and of each recipe.
 
-    made = []
-    for study, row in enumerate(best_rows(config)):
-        tuned = {} if row is None else {"tuned": (config, row, row)}
-        kinds = tuned | {name: (base, [], [f"recipe={name}"]) for name, base in recipes.items()}
-        for kind, (base, plain, overrides) in kinds.items():
+    `replay` are the overrides that all runs have.
+    """
+    from .search.run_store import Job, seed_overrides
+
+    jobs = []
+    for repeat, best in enumerate(best_rows(config)):
+        # Per kind: the configuration, and the overrides that give it and that replay it.
+        kinds: dict[str, tuple[Config, list[str], list[str]]] = {}
+        if best is not None:
+            kinds["tuned"] = config, best, best
+        kinds |= {name: (recipe, [], [f"recipe={name}"]) for name, recipe in recipes.items()}
+        for kind, (base, row, overrides) in kinds.items():
             for number in range(config.search.replicates):
-                own = own_overrides(config, study, kind, number)
-                trained = with_overrides(base, [*plain, *own])
-                made.append(Job(kind, number, trained, [*replay, *overrides, *own], kind == "tuned", study))
-    return made
+                seeds = seed_overrides(config, repeat, kind, number)
+                trained = with_overrides(base, [*row, *seeds])
+                replayed = [*replay, *overrides, *seeds]
+                jobs.append(Job(kind, number, trained, replayed, kind == "tuned", repeat))
+    return jobs
 
 
 @command
 def main(config: Config) -> None:
-    from pipeline.data.arrays import checked_meta
-    from pipeline.gates import flags, inputs
-    from pipeline.models.build import check_model
-    from pipeline.provenance import write_origin
-    from pipeline.search import tables
-    from pipeline.search.champion import reproducible
-    from pipeline.search.stage import complete
-    from pipeline.search.state import State, settings
-    from pipeline.search.workers import check_cluster
-    from pipeline.serving import carried
-    from pipeline.tracking import Tracker
-    from pipeline.training.protocol import PROTOCOL
-    from pipeline.training.work import load_data
+    """Train the missing replicates of the arm, and write the tables and the champion."""
+    from .checks import flags, inputs
+    from .data.arrays import checked_meta
+    from .models.build import check_model
+    from .monitor import Progress
+    from .provenance import write_origin
+    from .search import tables
+    from .search.run_stage import run_shared_search
+    from .search.run_store import State, settings
+    from .search.workers import check_cluster
+    from .serving import carried
+    from .serving.keras_archive import reproducible
+    from .tracking import Tracker
+    from .training.protocol import PROTOCOL
+    from .training.worker import load_data
 
     check_arm(config)
     check_cluster(config.cluster)
-    recipes = {recipe: compose([*task_overrides(), f"recipe={recipe}"]) for recipe in config.recipes}
-    # First of all the best configuration, without which nothing is to be done.
-    made = jobs(config, recipes, replay_overrides(config))
+    recipes = {
+        recipe: compose([*task_overrides(), f"recipe={recipe}"]) for recipe in config.recipes
+    }
+    # Before the data, because without a best configuration the stage cannot start.
+    replicates = jobs(config, recipes, replay_overrides(config))
     data, arrays = load_data(config), Path("data") / config.name / "arrays"
-    for one in (config, *recipes.values()):
-        checked_meta(arrays, one.task)
-        check_model(one, data.form)
-    flagged = inputs.of_recipes(config, recipes, arrays)
-    flags.tell(config, "replicate", flagged)
-    document = settings(config, "replicate", data.digest)
-    with State.open(document) as state, Tracker.open(config, "replicate", data.digest, state, data.form) as tracker:
-        records = complete("replicate", config, made, state, [tracker.log], form=data.form)
+    for trained in (config, *recipes.values()):
+        checked_meta(arrays, trained.task)
+        check_model(trained, data.spec)
+    flagged = inputs.check_recipes(config, recipes, arrays)
+    flags.report(config, "replicate", flagged)
+    with (
+        State.open(settings(config, "replicate", data.digest)) as state,
+        Tracker(config, "replicate", data.digest, state, data.spec).recording() as tracker,
+    ):
+        with Progress("replicate", config, state, data.spec) as display:
+            records = run_shared_search(config, replicates, state, [tracker.log], display)
         champion = tables.best([record for record in records if record.job.kind == "tuned"])
         if champion is None and config.search.trials:
             raise FairsweepError(
-                f"every replicate of {config.cell.arm} failed: {records[0].run.reason}. Expected one that finished: see whether one run "
-                f"trains, python -m pipeline.train study={config.name} cell={config.cell.arm}, or narrow conf/space and tune again."
+                f"every replicate of {config.cell.arm} failed: {records[0].run.reason}. Train one "
+                f"run to see why, python -m pipeline.train study={config.name} "
+                f"cell={config.cell.arm}, or narrow conf/space and tune again."
             )
         target = Path("runs") / config.name / "replicate" / config.cell.arm
         with replace_folder(target) as folder:
@@ -96,10 +118,11 @@ def main(config: Config) -> None:
             write_origin(folder, PROTOCOL, data.digest)
             flags.write(folder, config, flagged)
             if champion:
-                # Its vocabulary goes where it goes. Its study may have a split of its own.
+                # The file includes the vocabulary. A repeated search may have another split.
                 trained = champion.job.config
-                reader = carried.reader(trained, load_data(trained), Path("data") / config.name / "arrays", champion.job.name)
-                (folder / "champion.keras").write_bytes(reproducible(champion.run.model or b"", carried.members(reader)))
+                reader = carried.reader(trained, load_data(trained), arrays, champion.job.name)
+                model = reproducible(champion.run.model or b"", carried.members(reader))
+                (folder / "champion.keras").write_bytes(model)
         if champion:
             tracker.register(target / "champion.keras", champion)
 

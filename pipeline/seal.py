@@ -1,8 +1,8 @@
-"""The seal at run time: a command that has no business with test labels cannot open a file that tells them.
+"""The seal: before `evaluate`, a command cannot open a file that reveals test labels.
 
-An audit hook of Python's own sees each file that this process opens, before it is open, and knows it by device and inode: neither
-another name nor a link hides it. It does not see what opens files without Python, native readers and other programs; those are
-kept out by the rules on imports in pyproject.toml, and tests/test_seal.py looks for them with strace.
+A Python audit hook receives each file before this process opens it, and identifies it by device
+and inode, which links do not change. It does not see native readers and other programs; rules on
+imports in pyproject.toml exclude those, and tests/test_seal.py checks with strace.
 """
 
 import os
@@ -13,82 +13,68 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import FairsweepError
+from .errors import FairsweepError
 
-# The archive holds test labels as well as training labels.
+# Both folders contain test labels: {folder of data/STUDY: commands that may open it}.
 MAY_OPEN = {"archive": ("download", "pad"), "sealed": ("pad", "evaluate")}
-# Scores reveal labels: results/STUDY is for what comes after.
-BEFORE_EVALUATE = ("download", "pad", "draw", "tune", "replicate", "baseline", "train")
-
-# DVC's copies of the same files, wherever its cache is (`dvc cache dir`): none has a name that tells what it is.
+# Commands that may not open results/STUDY, whose scores reveal labels, or DVC's cache.
+BEFORE_EVALUATE = ("download", "pad", "sample", "tune", "replicate", "baseline", "train")
+# A file in DVC's cache; its name does not show what it contains.
 CACHED = re.compile(r"[\\/]files[\\/]md5[\\/][0-9a-f]{2}[\\/][0-9a-f]+(\.dir)?$")
 
-# Device and inode of what this process may not open now, with its name when it was sealed.
-_shut: dict[tuple[int, int], Path] = {}
-# Whether DVC's cache is shut too.
-_cache_shut = False
+# {(device, inode): path} that this process may not open now.
+_sealed: dict[tuple[int, int], Path] = {}
+_cache_sealed = False
 _hooked = False
 
 
 @contextmanager
 def closed(command: str, study: str) -> Iterator[None]:
-    """What tells test labels and `command` may not open raises FairsweepError in this process until the block ends.
+    """Make opening a file that reveals test labels raise FairsweepError until the block ends.
 
-    Covers data/STUDY/archive and sealed, results/STUDY, and the sealed folders of .fairsweep/data/, as they are when the block begins;
-    and before `evaluate` DVC's cache, by the names of its files.
+    Covers what `command` may not open of data/STUDY/archive and sealed, results/STUDY and the
+    sealed folders of .fairsweep/data/, as they are when the block begins, and DVC's cache.
     """
-    global _hooked, _cache_shut
+    global _hooked, _cache_sealed
     if not _hooked:
-        # A hook is for good, so it is one that asks what is shut.
+        # A hook cannot be removed.
         sys.addaudithook(_watch)
         _hooked = True
-    before, cache_before = dict(_shut), _cache_shut
-    _shut.update(_told_by(_folders(command, study)))
-    _cache_shut = _cache_shut or command in BEFORE_EVALUATE
+    before, cache_before = dict(_sealed), _cache_sealed
+    data, early = Path("data") / study, command in BEFORE_EVALUATE
+    folders = [data / name for name, commands in MAY_OPEN.items() if command not in commands]
+    folders += [Path("results") / study] if early else []
+    for folder in [*folders, *Path(".fairsweep/data").glob("*/sealed")]:
+        # The folder itself, too: its descriptor would open files by their bare names.
+        for path in [folder, *folder.rglob("*")] if folder.exists() else []:
+            status = path.stat()
+            _sealed[status.st_dev, status.st_ino] = path
+    _cache_sealed = _cache_sealed or early
     try:
         yield
     finally:
-        _shut.clear()
-        _shut.update(before)
-        _cache_shut = cache_before
-
-
-def _folders(command: str, study: str) -> list[Path]:
-    """Where test labels lie that `command` has no business with."""
-    data = Path("data") / study
-    shut = [data / name for name, openers in MAY_OPEN.items() if command not in openers]
-    if command in BEFORE_EVALUATE:
-        shut.append(Path("results") / study)
-    return [*shut, *Path(".fairsweep/data").glob("*/sealed")]
-
-
-def _told_by(folders: list[Path]) -> dict[tuple[int, int], Path]:
-    """Device and inode of each folder, whose descriptor would open its files by their bare names, and of all below it."""
-    found = {}
-    for folder in folders:
-        for path in [folder, *folder.rglob("*")] if folder.exists() else []:
-            status = path.stat()
-            found[status.st_dev, status.st_ino] = path
-    return found
+        _sealed.clear()
+        _sealed.update(before)
+        _cache_sealed = cache_before
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    """The audit hook: a file about to be opened, or one that is open already and about to be mapped into memory."""
-    if not (_shut or _cache_shut) or event not in ("open", "mmap.__new__"):
+    """The audit hook for a file to be opened, or an open one to be mapped into memory."""
+    if not (_sealed or _cache_sealed) or event not in ("open", "mmap.__new__"):
         return
     opened = arguments[0]
     try:
         status = os.stat(opened)
     except (OSError, TypeError, ValueError):
-        # No such file yet, or none at all: an anonymous map.
+        # A new file, or an anonymous map.
         return
-    path = _shut.get((status.st_dev, status.st_ino))
-    if path is None and _cache_shut and not isinstance(opened, int):
-        # Not resolved: a link to the cache is how DVC may lay out what a command reads.
+    path = _sealed.get((status.st_dev, status.st_ino))
+    if path is None and _cache_sealed and not isinstance(opened, int):
+        # Without resolving links: DVC may link the inputs of a command to its cache.
         absolute = os.path.abspath(os.fsdecode(opened))
         path = Path(absolute) if CACHED.search(absolute) else None
     if path:
         raise FairsweepError(
-            f"{path} tells test labels, and something here opens it: the seal holds until `evaluate`. Take that out; "
-            "HYDRA_FULL_ERROR=1 shows where it is."
+            f"{path} reveals test labels, and this command tries to open "
+            "it before `evaluate`. Remove that code; HYDRA_FULL_ERROR=1 shows where it is."
         )

@@ -1,115 +1,116 @@
-"""The only importer of mlflow: runs are written to its own default store, and no result is read back.
+"""The only importer of mlflow. Runs are written to its default store, and no result is read back.
 
-One experiment a study; a parent run a stage and arm, a child for each training. Deleting `mlflow.db` and `mlruns/` changes no
-result: what is still to come is recorded anew. Names, notes and one stored view of the columns are made so that MLflow's own pages
-answer what the study asks.
+An experiment is a study, a parent run is a stage of an arm, a child is a training. Deleting
+`mlflow.db` and `mlruns/` changes no result. Names, notes and a stored view of the columns make
+MLflow's own pages show the study's answer.
 """
 
 import dataclasses
 import json
+import logging
 import os
 import shlex
 import sqlite3
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from pipeline.config import Config, leaves
-from pipeline.data.form import Form
-from pipeline.errors import FairsweepError, masked
-from pipeline.faults import TRACKED, of_mlflow
-from pipeline.provenance import DIRTY, commit, environment
+from .config.schema import Config, leaves
+from .data.spec import TaskSpec
+from .errors import TRACKED, FairsweepError, masked, of_mlflow
+from .provenance import DIRTY, commit, environment
 
 if TYPE_CHECKING:
-    from pipeline.search.state import Record, State
+    from .search.run_store import Record, State
 
-# MLflow asks a host on the network for its telemetry settings unless told not to.
+# By default MLflow requests its telemetry settings from a host on the network.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 INIT_LOCK = Path(".fairsweep/mlflow.lock")
-# Characters: MLflow's column, which PostgreSQL keeps to.
-LONGEST_DESCRIPTION = 5000
+MAX_DESCRIPTION = 5000  # characters; PostgreSQL enforces the limit of MLflow's column
 ANSWER_SECONDS = 10
-# Tags that MLflow's pages read: a note in Markdown, the kind of pages an experiment has, a stored view of its runs.
-NOTE, KIND, VIEW = "mlflow.note.content", "mlflow.experimentKind", "mlflow.sharedViewState.fairsweep"
+# Tags that MLflow's pages read: a note in Markdown, the type of the experiment, a stored view.
+NOTE, KIND = "mlflow.note.content", "mlflow.experimentKind"
+VIEW = "mlflow.sharedViewState.fairsweep"
 # The columns of that view, from left to right.
 COLUMNS = [
-    *("metrics.`test`", "metrics.`best_validation`", "metrics.`runs`", "metrics.`epochs`", "metrics.`seconds`"),
-    *("params.`train.learning_rate`", "params.`model.units`", "params.`train.optimizer`"),
+    *(f"metrics.`{name}`" for name in ("test", "best_validation", "runs", "epochs", "seconds")),
+    *(f"params.`{key}`" for key in ("train.learning_rate", "model.units", "train.optimizer")),
 ]
 NAME_COLUMN, NAME_PIXELS = "attributes.`Run Name`", 300
 
 
 def client() -> Any:
-    """An MlflowClient of the default store, which is created here, by one process at a time.
+    """Return an MlflowClient of the store, which is created if it is missing.
 
-    Raises FairsweepError for a store that cannot be used, whatever it raises.
+    Raises FairsweepError for a store that cannot be used.
     """
-    import logging
-
     check_store()
     logging.getLogger("alembic").setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
-    # It logs each error with its traceback before it raises it.
+    # It logs each error with its traceback before it raises the error.
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     INIT_LOCK.parent.mkdir(exist_ok=True)
-    # Several processes creating the tables at once break the store for good.
+    # Processes that create the tables at the same time break the store.
     with FileLock(INIT_LOCK):
         try:
-            made = MlflowClient()
-            made.search_experiments(max_results=1)
+            store = MlflowClient()
+            store.search_experiments(max_results=1)
         except Exception as error:
             raise FairsweepError(of_mlflow(error)) from error
-    return made
+    return store
 
 
 def import_seconds() -> float:
-    """Seconds until MLflow is imported, for which every stage that trains has to wait; no store is opened."""
-    begun = time.perf_counter()
+    """Return the seconds that the import of MLflow takes, once per stage that trains."""
+    start = time.perf_counter()
     import mlflow  # noqa: F401
 
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def check_store() -> None:
-    """Raise FairsweepError for a store that does not answer, at once: MLflow itself takes seconds to import and minutes to give up."""
+    """Raise FairsweepError for a store that does not answer.
+
+    MLflow itself takes seconds to import, and minutes until it reports an unavailable store.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{TRACKED}")
+    path = Path(uri.removeprefix("sqlite:///"))
     try:
-        _knock(os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{TRACKED}"))
+        if uri.startswith(("http://", "https://")):
+            import requests
+
+            # Any answer is enough; MLflow has the passwords and certificates.
+            with suppress(requests.exceptions.SSLError):
+                requests.get(f"{uri.rstrip('/')}/health", timeout=ANSWER_SECONDS)
+        elif uri.startswith("sqlite:///") and path.exists():
+            with closing(sqlite3.connect(path)) as store:
+                store.execute("select count(*) from sqlite_master")
     except Exception as error:
         raise FairsweepError(of_mlflow(error)) from error
 
 
-def _knock(uri: str) -> None:
-    if uri.startswith(("http://", "https://")):
-        import requests
-
-        # Any answer will do: MLflow knows of passwords and certificates.
-        with suppress(requests.exceptions.SSLError):
-            requests.get(f"{uri.rstrip('/')}/health", timeout=ANSWER_SECONDS)
-    elif uri.startswith("sqlite:///") and (path := Path(uri.removeprefix("sqlite:///"))).exists():
-        with closing(sqlite3.connect(path)) as store:
-            store.execute("select count(*) from sqlite_master")
-
-
 def experiment(store: Any, config: Config) -> str:
-    """The id of the study's experiment, created when it is missing; a new one has the question on its page."""
+    """Return the id of the study's experiment, which is created if it is missing."""
     with FileLock(INIT_LOCK):
-        found = store.get_experiment_by_name(config.name)
-        known: str = found.experiment_id if found else store.create_experiment(config.name)
-        if not found or NOTE not in found.tags:
-            ask(store, known, config)
-    return known
+        existing = store.get_experiment_by_name(config.name)
+        number: str = existing.experiment_id if existing else store.create_experiment(config.name)
+        if not existing or NOTE not in existing.tags:
+            describe(store, number, config)
+    return number
 
 
-def ask(store: Any, experiment_id: str, config: Config) -> None:
-    """Put the study's question on its page, where the answer will stand, and how its runs are best looked at."""
+def describe(store: Any, experiment_id: str, config: Config) -> None:
+    """Write the study's question and the view of its runs to the experiment's page."""
     view = {
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
@@ -120,67 +121,76 @@ def ask(store: Any, experiment_id: str, config: Config) -> None:
     search = config.search
     plan = f"{search.trials} trials each, then" if search.trials else "No search, so no verdict:"
     note = (
-        f"Which is better on {config.task.name}: {', '.join(config.cells)}? {plan} {search.replicates} fresh seeds. The answer will "
-        f"stand here when the study has its report. [Its runs](#{runs_page(experiment_id)})"
+        f"Which is better on {config.task.name}: {', '.join(config.cells)}? {plan} "
+        f"{search.replicates} fresh seeds. The study's report will write its answer in this place. "
+        f"[Its runs](#{runs_page(experiment_id)})"
     )
     for tag, value in ((KIND, "custom_model_development"), (VIEW, json.dumps(view)), (NOTE, note)):
         store.set_experiment_tag(experiment_id, tag, value)
 
 
 def runs_page(experiment_id: str) -> str:
-    """The path, behind the `#` of MLflow's address, of an experiment's runs with the columns that answer."""
-    return f"/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey=fairsweep"
+    """Return the path, behind the `#` of MLflow's address, of an experiment's runs in the view."""
+    view = "workflowType=machine_learning&viewStateShareKey=fairsweep"
+    return f"/experiments/{experiment_id}/runs?{view}"
 
 
 def settings(config: Config) -> dict[str, str]:
-    """What a run was trained with, flat: {`model.units`: `32`}; the search, the cluster and the space left out."""
+    """Return what decides a training, flat: {`model.units`: `32`}."""
     flat = {}
     for key, _ in leaves():
-        if key.split(".")[0] not in ("search", "cluster", "space", "cells", "recipes") and key != "task.archive":
-            value: Any = config
-            for part in key.split("."):
-                value = getattr(value, part)
-            flat[key] = masked(str(value))
+        section, *rest = key.split(".")
+        if section in ("search", "cluster", "space", "cells", "recipes") or key == "task.archive":
+            continue
+        value: Any = getattr(config, section)
+        for name in rest:
+            value = getattr(value, name)
+        flat[key] = masked(str(value))
     return flat
 
 
 class Tracker:
-    """Records the runs of one stage and arm under one parent run, which a resumed stage takes up again."""
+    """Records the runs of one stage and arm under a parent run, which a resumed stage continues.
+
+    `state` has notes of what is recorded. `spec` formats the scores in the parent's name and note.
+    """
 
     def __init__(
-        self, config: Config, stage: str, data_digest: str, state: "State | None" = None, form: Form | None = None
+        self,
+        config: Config,
+        stage: str,
+        data_digest: str,
+        state: "State | None" = None,
+        spec: TaskSpec | None = None,
     ) -> None:
-        self.config, self.stage, self.data_digest, self.state, self.form = config, stage, data_digest, state, form or Form()
+        self.config, self.stage, self.data_digest = config, stage, data_digest
+        self.state, self.spec = state, spec or TaskSpec()
         self.records: list[Record] = []
         self.store = client()
         self.experiment = experiment(self.store, config)
         self.commit = commit()
-        self.ids: dict[str, str] = state.notes("mlflow") if state else {}
-        self.ids = {key: run_id for key, run_id in self.ids.items() if self._exists(run_id)}
-        self.parent = self.ids.get("parent") or self._create("parent", f"{stage} {config.cell.arm}", {})
-        self._reopen()
+        notes = state.notes("mlflow") if state else {}
+        self.ids = {key: run_id for key, run_id in notes.items() if self._exists(run_id)}
+        name = f"{stage} {config.cell.arm}"
+        self.parent = self.ids.get("parent") or self._create("parent", name, {})
+        self.store.update_run(self.parent, status="RUNNING", name=name)
+        if state:
+            self._kill_children(self.ids.values())
 
-    @classmethod
     @contextmanager
-    def open(
-        cls, config: Config, stage: str, data_digest: str, state: "State | None" = None, form: Form | None = None
-    ) -> Iterator["Tracker"]:
-        """A tracker whose parent run ends with the block: FINISHED, KILLED when it was interrupted, FAILED otherwise.
-
-        `form` words the scores in its name and its note.
-        """
-        tracker = cls(config, stage, data_digest, state, form)
+    def recording(self) -> Iterator["Tracker"]:
+        """End the parent run with the block: FINISHED, KILLED if interrupted, otherwise FAILED."""
         try:
-            yield tracker
-            tracker.sum_up()
+            yield self
+            self.summarize()
         except BaseException as error:
-            # That is to be told, and not that the store, too, cannot be written.
+            # Report this error, even if the store cannot be written any more.
             with suppress(Exception):
                 stopped = type(error).__name__ in ("Stopped", "KeyboardInterrupt")
-                tracker._end(tracker._unfinished())
-                tracker.store.set_terminated(tracker.parent, "KILLED" if stopped else "FAILED")
+                self._kill_children()
+                self.store.set_terminated(self.parent, "KILLED" if stopped else "FAILED")
             raise
-        tracker.store.set_terminated(tracker.parent, "FINISHED")
+        self.store.set_terminated(self.parent, "FINISHED")
 
     def _exists(self, run_id: str) -> bool:
         from mlflow.exceptions import MlflowException
@@ -190,189 +200,184 @@ class Tracker:
         except MlflowException:
             return False
 
-    def _reopen(self) -> None:
-        """The parent runs again; a child that was being written when its coordinator died ends as killed."""
-        self.store.update_run(self.parent, status="RUNNING", name=f"{self.stage} {self.config.cell.arm}")
-        if self.state is not None:
-            self._end(run_id for run_id in self._unfinished() if run_id not in self.ids.values())
-
-    def _unfinished(self) -> list[str]:
-        """The children that are still being written."""
+    def _kill_children(self, noted: Iterable[str] = ()) -> None:
+        """End unfinished children as KILLED, except those `noted`, which the stage will finish."""
         children = f"tags.`mlflow.parentRunId` = '{self.parent}' and attributes.status = 'RUNNING'"
-        return [run.info.run_id for run in self.store.search_runs([self.experiment], children, max_results=1000)]
-
-    def _end(self, run_ids: Iterable[str]) -> None:
-        """These runs end as killed; whoever resumes the stage finishes those whose ids were noted."""
-        for run_id in run_ids:
-            self.store.set_terminated(run_id, "KILLED")
+        for run in self.store.search_runs([self.experiment], children, max_results=1000):
+            if run.info.run_id not in noted:
+                self.store.set_terminated(run.info.run_id, "KILLED")
 
     def _create(self, key: str, name: str, tags: dict[str, str]) -> str:
-        whole = {
+        from mlflow.entities import Dataset, DatasetInput
+
+        tags = {
             "mlflow.runName": name,
-            "mlflow.source.name": f"pipeline.{self.stage}",
+            "mlflow.source.name": f"{__package__}.{self.stage}",
             "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": self.commit.removesuffix(DIRTY),
             "git": self.commit,
             "stage": self.stage,
             "arm": self.config.cell.arm,
             "data": self.data_digest,
-            **{f"environment.{name}": value for name, value in environment().items()},
+            **{f"environment.{library}": number for library, number in environment().items()},
             **tags,
         }
-        run_id = self.store.create_run(self.experiment, tags=whole, run_name=name).info.run_id
-        self._log_data(run_id)
-        self._remember(key, run_id)
+        run_id = self.store.create_run(self.experiment, tags=tags, run_name=name).info.run_id
+        source = json.dumps({"uri": f"data/{self.config.name}/arrays"})
+        data = Dataset(self.config.task.name, self.data_digest[:36], "local", source)
+        self.store.log_inputs(run_id, datasets=[DatasetInput(data, [])])
+        self._note(key, run_id)
         return run_id
 
-    def _remember(self, key: str, run_id: str) -> None:
+    def _note(self, key: str, run_id: str) -> None:
         self.ids[key] = run_id
         if self.state:
             self.state.note("mlflow", key, run_id)
 
-    def _log_data(self, run_id: str) -> None:
-        from mlflow.entities import Dataset, DatasetInput
-
-        data = Dataset(
-            name=self.config.task.name,
-            digest=self.data_digest[:36],
-            source_type="local",
-            source=f'{{"uri": "data/{self.config.name}/arrays"}}',
-        )
-        self.store.log_inputs(run_id, datasets=[DatasetInput(data, [])])
-
     def log(self, record: "Record") -> None:
-        """One child run, written once: parameters, a metric an epoch, scores, seed and cost."""
+        """Write one child run, once: its parameters, metrics per epoch, scores, seed and cost."""
         job = record.job
         self.records.append(record)
         if f"{job.key} done" in self.ids:
             return
-        # The id is noted before the run is written, so that a resumed stage takes up this run and makes no second one.
-        study = {"study": str(job.study)} if job.separate else {}
-        name = " ".join([self.config.cell.arm, *(f"study {job.study}" for _ in study), job.kind, str(job.number)])
-        run_id = self.ids.get(job.key) or self._create(job.key, name, {"mlflow.parentRunId": self.parent, **study})
+        # The id is noted before the run is written, so that a resumed stage continues this run.
+        repeat = {"repeat": str(job.repeat)} if job.repeated else {}
+        search = f" search {job.repeat}" if job.repeated else ""
+        name = f"{self.config.cell.arm}{search} {job.kind} {job.number}"
+        tags = {"mlflow.parentRunId": self.parent, **repeat}
+        run_id = self.ids.get(job.key) or self._create(job.key, name, tags)
         write(self.store, run_id, record)
-        self._remember(f"{job.key} done", run_id)
+        self._note(f"{job.key} done", run_id)
 
-    def sum_up(self) -> None:
-        """What came of all runs: in the parent's name, its numbers and its note."""
-        from mlflow.entities import Metric
+    def summarize(self) -> None:
+        """Write the result of all runs to the parent's name, metrics and note."""
+        from .search.tables import best
 
-        from pipeline.search.tables import best
-
-        kinds = {kind: [one for one in self.records if one.job.kind == kind] for kind in (one.job.kind for one in self.records)}
-        # The first is `trial`, or `tuned`: what a recipe scores says nothing of a search.
-        first = next(iter(kinds.values()), [])
-        top = best(first)
+        kinds: dict[str, list[Record]] = {}
+        for record in self.records:
+            kinds.setdefault(record.job.kind, []).append(record)
+        # The first kind is `trial` or `tuned`; recipes are not part of the search.
+        top = best(next(iter(kinds.values()), []))
         if top is None or top.run.best is None:
             return
+        failed = sum(record.run.state == "failed" for record in self.records)
         facts = {
             "best_validation": top.run.best.validation,
             "runs": len(self.records),
-            "failed": sum(record.run.state == "failed" for record in self.records),
+            "failed": failed,
             "epochs": sum(len(record.run.epochs) for record in self.records),
             "seconds": round(sum(record.run.seconds for record in self.records), 1),
         }
-        now = int(time.time() * 1000)
-        self.store.log_batch(self.parent, metrics=[Metric(name, float(value), now, 0) for name, value in facts.items()])
-        told = {kind: self._told(kind, records) for kind, records in kinds.items()}
-        self.store.update_run(self.parent, name=f"{self.stage} {self.config.cell.arm}: {told[top.job.kind]}")
-        scores = "; ".join(f"{len(kinds[kind])} {kind}: {score}" for kind, score in told.items())
+        self.store.log_batch(self.parent, metrics=_metrics(facts, int(time.time() * 1000)))
+        scores = {kind: self._score(kind, records) for kind, records in kinds.items()}
+        arm = self.config.cell.arm
+        self.store.update_run(self.parent, name=f"{self.stage} {arm}: {scores[top.job.kind]}")
+        parts = "; ".join(f"{len(kinds[kind])} {kind}: {score}" for kind, score in scores.items())
         note = (
-            f"{self.config.cell.arm}, on validation: {scores}. {facts['failed']} of {facts['runs']} runs failed. The best is "
-            f"{top.job.kind} {top.job.number}, and anyone can train it again:\n\n"
+            f"{arm}, on validation: {parts}. {failed} of {len(self.records)} runs failed. The best "
+            f"is {top.job.kind} {top.job.number}, which this command trains again:\n\n"
+            f"`python -m pipeline.train {shlex.join(top.job.overrides)}`"
         )
-        self.store.set_tag(self.parent, NOTE, f"{note}`python -m pipeline.train {shlex.join(top.job.overrides)}`")
+        self.store.set_tag(self.parent, NOTE, note)
 
-    def _told(self, kind: str, records: "Sequence[Record]") -> str:
-        """What runs of one kind score on validation: the best of a search, the mean of seeds."""
+    def _score(self, kind: str, records: "Sequence[Record]") -> str:
+        """Return the validation score of a kind: the best of a search, the mean of seeds."""
         scores = [record.run.best.validation for record in records if record.run.best]
         if not scores:
             return "all failed"
-        return f"best {self.form.told(max(scores))}" if kind == "trial" else f"mean {self.form.told(sum(scores) / len(scores))}"
+        if kind == "trial":
+            return f"best {self.spec.format(max(scores))}"
+        return f"mean {self.spec.format(sum(scores) / len(scores))}"
 
     def register(self, model: Path, record: "Record") -> None:
-        """Log the arm's champion, a file of `replicate`, under the parent run and register it; the arm's name is its alias.
+        """Log the arm's champion, a file of `replicate`, and register it with the arm as its alias.
 
-        One that reads words takes raw texts wherever it is served: its vocabulary, and the code that reads by it, go with it.
+        A model of texts includes its vocabulary and the code that reads texts, so it can be served.
         """
         key = f"model {record.job.key}"
         if key in self.ids:
             return
         import mlflow
 
-        from pipeline.serving.reader import read
-        from pipeline.training.backend import quiet
+        from .serving.reader import read
+        from .training.backend import quiet
 
-        name = registered(self.config.name)
+        name, arm = registered(self.config.name), self.config.cell.arm
         log = _log_text_model if read(model).words else _log_keras_model
-        # MLflow's advice on signatures and pip, and TensorFlow's on absent GPUs, are not ours to show; errors still raise.
+        options = {"name": f"champion-{arm}", "registered_model_name": name}
+        # Hide MLflow's advice on signatures and pip, and TensorFlow's on GPUs; errors still raise.
         with quiet(), warnings.catch_warnings(), mlflow.start_run(run_id=self.parent):
             warnings.simplefilter("ignore")
-            version = log(model, self.config, {"name": f"champion-{self.config.cell.arm}", "registered_model_name": name})
-        self.store.set_registered_model_alias(name, self.config.cell.arm, version)
-        self.store.set_model_version_tag(name, version, "run", record.job.name)
-        self._remember(key, self.parent)
+            number = str(log(model, self.config, options).registered_model_version)
+        self.store.set_registered_model_alias(name, arm, number)
+        self.store.set_model_version_tag(name, number, "run", record.job.name)
+        self._note(key, self.parent)
 
 
-def _log_text_model(model: Path, config: Config, options: dict[str, str]) -> str:
-    """A model of texts: `serving.reader` runs it, from a copy of its own. The version it is registered as."""
-    import tempfile
-
+def _log_text_model(model: Path, config: Config, options: dict[str, str]) -> Any:
+    """Log a model of texts, which runs with a copy of `serving.reader`."""
     import mlflow.pyfunc
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, Schema
 
-    from pipeline.imports import release_of, source_of
-    from pipeline.models.cells import own_module
-    from pipeline.serving import carried
+    from .imports import release_of, source_of
+    from .models.cells import own_module
+    from .serving import carried
 
-    said = [("string", "label"), ("double", "probability"), ("long", "read"), ("long", "known")]
+    outputs = {"label": "string", "probability": "double", "read": "long", "known": "long"}
+    columns: list[Any] = [ColSpec(kind, name) for name, kind in outputs.items()]
+    requirements = _requirements("keras", config.train.backend, "numpy", "omegaconf", "pandas")
+    for module in own_module(config.cell.type):
+        if source_of(module) is None:
+            requirements.append(release_of(module))
     with tempfile.TemporaryDirectory() as folder:
-        logged = mlflow.pyfunc.log_model(
+        return mlflow.pyfunc.log_model(
             **options,
-            loader_module="pipeline.serving.reader",
+            loader_module=carried.READER,
             data_path=str(model),
             code_paths=[str(path) for path in carried.code(Path(folder), config.cell.type)],
-            signature=ModelSignature(Schema([ColSpec("string", "text")]), Schema([ColSpec(*one) for one in said])),
-            pip_requirements=[
-                *_requirements("keras", config.train.backend, "numpy", "omegaconf", "pandas"),
-                *(release_of(module) for module in own_module(config.cell.type) if source_of(module) is None),
-            ],
+            signature=ModelSignature(Schema([ColSpec("string", "text")]), Schema(columns)),
+            pip_requirements=requirements,
         )
-    return str(logged.registered_model_version)
 
 
-def _log_keras_model(model: Path, config: Config, options: dict[str, str]) -> str:
-    """A model of numbers, as Keras's own. The version it is registered as."""
-    from pipeline.models.cells import load_model
-    from pipeline.training import backend
+def _log_keras_model(model: Path, config: Config, options: dict[str, str]) -> Any:
+    """Log a model of numbers in Keras's own format."""
+    from .models.cells import load_model
+    from .training import backend
 
     backend.use(config.train.backend)
     import mlflow.keras
 
     requirements = _requirements("keras", config.train.backend)
-    logged = mlflow.keras.log_model(load_model(model, config.cell), **options, pip_requirements=requirements)
-    return str(logged.registered_model_version)
+    loaded = load_model(model, config.cell)
+    return mlflow.keras.log_model(loaded, **options, pip_requirements=requirements)
 
 
 def _requirements(*packages: str) -> list[str]:
-    """Each in the version of this process; found by MLflow itself they take 15 s."""
-    from importlib.metadata import version
-
+    """Return the packages with the versions of this process. MLflow's own search takes 15 s."""
     return [f"{package}=={version(package)}" for package in packages]
 
 
-def write(store: Any, run_id: str, record: "Record") -> None:
-    """Everything of a finished run in one batch, and its end."""
-    from mlflow.entities import Metric, Param, RunTag
+def _metrics(facts: Mapping[str, float | None], stamp: int, step: int = 0) -> list[Any]:
+    """Return MLflow's metrics of the facts that are not None; `stamp` is in ms since 1970."""
+    from mlflow.entities import Metric
 
-    job, run = record.job, record.run
-    stamp = int(record.started * 1000)
-    metrics = [
+    return [
         Metric(name, float(value), stamp, step)
-        for step, epoch in enumerate(run.epochs, 1)
-        for name, value in dataclasses.asdict(epoch).items()
+        for name, value in facts.items()
+        if value is not None
     ]
+
+
+def write(store: Any, run_id: str, record: "Record") -> None:
+    """Write a finished run in one batch, and end it."""
+    from mlflow.entities import Param, RunTag
+
+    job, run, stamp = record.job, record.run, int(record.started * 1000)
+    metrics = []
+    for step, epoch in enumerate(run.epochs, 1):
+        metrics += _metrics(dataclasses.asdict(epoch), stamp, step)
     facts = {
         "best_validation": run.best.validation if run.best else None,
         "best_epoch": run.best_epoch,
@@ -380,95 +385,95 @@ def write(store: Any, run_id: str, record: "Record") -> None:
         "seconds": run.seconds,
         "parameters": run.parameters,
     }
-    metrics += [Metric(name, float(value), stamp, 0) for name, value in facts.items() if value is not None]
+    metrics += _metrics(facts, stamp)
     params = [Param(key, value) for key, value in settings(job.config).items()]
-    told = {"kind": job.kind, "number": str(job.number), "state": run.state, "reason": run.reason, "worker": record.worker}
-    tags = [RunTag(name, value) for name, value in told.items()]
+    values = (job.kind, str(job.number), run.state, run.reason, record.worker)
+    names = ("kind", "number", "state", "reason", "worker")
+    tags = [RunTag(name, value) for name, value in zip(names, values, strict=True)]
     store.log_batch(run_id, metrics=metrics, params=params, tags=tags)
     store.set_terminated(run_id, "FAILED" if run.state == "failed" else "FINISHED")
 
 
 def log_one(config: Config, data_digest: str, record: "Record") -> None:
-    """One run of `train`, beside the study's stages in the same experiment."""
+    """Record one run of `train` in the study's experiment."""
     tracker = Tracker(config, "train", data_digest)
     write(tracker.store, tracker.parent, record)
 
 
 def registered(study: str) -> str:
-    """The name of the study's model in the registry."""
+    """Return the name of the study's model in the registry."""
     return f"fairsweep-{study}"
 
 
-def answer(config: Config, metrics: Mapping[str, Any], title: str, text: str, report: Path) -> str | None:
-    """Put the answer where MLflow is opened: on the study's page, on a run that holds the report, on the registered models.
+def answer(
+    config: Config, metrics: Mapping[str, Any], title: str, text: str, report: Path
+) -> str | None:
+    """Write the answer to the study's page, a run with the report, and the registered models.
 
-    Args:
-        metrics: what metrics.json holds.
-        title: the answer in a few words.
-        text: the answer, one sentence.
-        report: the folder of report.html.
-
-    Returns:
-        The path, behind the `#` of MLflow's address, of the study's runs; None without a store, where nothing is written.
+    `metrics` is the content of metrics.json, `title` the answer in a few words, `text` the answer
+    in a sentence, `report` the folder of report.html. Returns the path of the study's runs behind
+    the `#` of MLflow's address; None, and writes nothing, without a store or an experiment.
     """
     if not Path(TRACKED).exists() and "MLFLOW_TRACKING_URI" not in os.environ:
         return None
     try:
         store = client()
     except FairsweepError as fault:
-        # The report is written by now.
-        print(f"warning: MLflow's pages do not get the answer. {fault}", file=sys.stderr)
+        # The report exists already.
+        print(f"warning: MLflow's pages do not show the answer. {fault}", file=sys.stderr)
         return None
-    found = store.get_experiment_by_name(config.name)
-    if found is None:
+    study = store.get_experiment_by_name(config.name)
+    if study is None:
         return None
-    known: str = found.experiment_id
-    run = _report_run(store, known, f"report: {title}")
-    for name in ("report.html", "report.md", "metrics.json"):
-        store.log_artifact(run, str(report / name))
-    ask(store, known, config)
-    # The first paragraph is what is seen before anyone unfolds the note.
-    links = f"[the report](#/experiments/{known}/runs/{run}/artifacts/report.html), [its runs](#{runs_page(known)})"
-    written = f"Written {time.strftime('%Y-%m-%d')}; the same report: `{report}/report.html`."
-    store.set_experiment_tag(known, NOTE, f"{title}: {links}\n\n{text}\n\n{written}")
+    number, name = str(study.experiment_id), f"report: {title}"
+    source = {"mlflow.source.name": f"{__package__}.report", "mlflow.source.type": "LOCAL"}
+    tags = {**source, "stage": "report"}
+    run = _latest(store, number, "tags.stage = 'report'")
+    run = run or str(store.create_run(number, tags=tags, run_name=name).info.run_id)
+    store.update_run(run, status="FINISHED", name=name)
+    for file in ("report.html", "report.md", "metrics.json"):
+        store.log_artifact(run, str(report / file))
+    describe(store, number, config)
+    # MLflow shows only the first paragraph of a folded note.
+    page = f"#/experiments/{number}/runs/{run}/artifacts/report.html"
+    links = f"[the report]({page}), [its runs](#{runs_page(number)})"
+    origin = f"Written {time.strftime('%Y-%m-%d')}; the same report: `{report}/report.html`."
+    store.set_experiment_tag(number, NOTE, f"{title}: {links}\n\n{text}\n\n{origin}")
     store.set_tag(run, NOTE, text)
     for arm, values in metrics["arms"].items():
-        for stage, part in (("tune", values.get("tuned")), ("replicate", values.get("replicates"))):
-            parent = _latest(store, known, f"tags.stage = '{stage}' and tags.arm = '{arm}'") if part else None
+        for stage, scores in (
+            ("tune", values.get("tuned")),
+            ("replicate", values.get("replicates")),
+        ):
+            runs = f"tags.stage = '{stage}' and tags.arm = '{arm}'"
+            parent = _latest(store, number, runs) if scores else None
             if parent:
-                store.log_metric(parent, "test", float(f"{part['mean']:.4g}"))
+                store.log_metric(parent, "test", float(f"{scores['mean']:.4g}"))
     if metrics["champion"]:
         cards = {arm: (report / "cards" / f"{arm}.md").read_text("utf-8") for arm in config.cells}
-        crown(store, config.name, metrics["champion"]["arm"], text, cards)
-    return runs_page(known)
+        rank_first(store, config.name, metrics["champion"]["arm"], text, cards)
+    return runs_page(number)
 
 
-def _latest(store: Any, experiment_id: str, which: str) -> str | None:
-    """The youngest of an experiment's runs of which the filter `which` holds, children left out."""
-    for run in store.search_runs([experiment_id], which, order_by=["attributes.start_time DESC"], max_results=1000):
+def _latest(store: Any, experiment_id: str, runs: str) -> str | None:
+    """Return the id of the latest run that the filter `runs` selects, without children."""
+    order = ["attributes.start_time DESC"]
+    for run in store.search_runs([experiment_id], runs, order_by=order, max_results=1000):
         if "mlflow.parentRunId" not in run.data.tags:
             return str(run.info.run_id)
     return None
 
 
-def _report_run(store: Any, experiment_id: str, name: str) -> str:
-    """The run that holds the report: the one of the report before, where there was one."""
-    tags = {"mlflow.source.name": "pipeline.report", "mlflow.source.type": "LOCAL", "stage": "report"}
-    run = _latest(store, experiment_id, "tags.stage = 'report'")
-    run = run or store.create_run(experiment_id, tags=tags, run_name=name).info.run_id
-    store.update_run(run, status="FINISHED", name=name)
-    return str(run)
-
-
-def crown(store: Any, study: str, arm: str, text: str, cards: Mapping[str, str]) -> None:
-    """Give the alias `champion` to the registered model of `arm`, each arm's model its card, and the model's page the answer."""
+def rank_first(store: Any, study: str, first: str, text: str, cards: Mapping[str, str]) -> None:
+    """Write each arm's card to its model, the answer and the alias `champion` to the first."""
     from mlflow.exceptions import MlflowException
 
     name = registered(study)
-    for one, card in cards.items():
+    for arm, card in cards.items():
         with suppress(MlflowException):
-            version = store.get_model_version_by_alias(name, one).version
-            store.update_model_version(name, version, description=card[:LONGEST_DESCRIPTION])
-            if one == arm:
-                store.set_registered_model_alias(name, "champion", version)
-                store.update_registered_model(name, description=f"The champions of the study {study}, one of each cell. {text}")
+            number = store.get_model_version_by_alias(name, arm).version
+            store.update_model_version(name, number, description=card[:MAX_DESCRIPTION])
+            if arm == first:
+                store.set_registered_model_alias(name, "champion", number)
+                description = f"The champions of the study {study}, one per cell. {text}"
+                store.update_registered_model(name, description=description)

@@ -1,7 +1,7 @@
-"""tune: one arm's trials, each configuration trained once. runs/STUDY/tune/ARM/
+"""tune: the trials of one arm, each configuration trained once. runs/STUDY/tune/ARM/
 
-In a pool they are those of the drawn table; separate studies ask their samplers for them, one after another. A study without a
-search leaves tables without a row.
+In a shared search the trials are the sampled configurations. In repeated searches a sampler chooses
+each trial from the earlier results. A study without a search has tables without rows.
 """
 
 import csv
@@ -9,86 +9,120 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config, check_arm, check_design, command, replay_overrides, with_overrides
-from pipeline.errors import FairsweepError
-from pipeline.files import reading, replace_folder
+from .config.cli import command
+from .config.compose import replay_overrides, with_overrides
+from .config.schema import Config
+from .config.validation import check_arm, check_design
+from .errors import FairsweepError
+from .files import reading, replace_folder
 
 if TYPE_CHECKING:
-    from pipeline.data.form import Form
-    from pipeline.gates.stage import Gates
-    from pipeline.search.state import Job, Record, State
-    from pipeline.tracking import Tracker
+    from .checks.stage import SearchChecks
+    from .data.spec import TaskSpec
+    from .monitor import Progress
+    from .search.run_store import Job, Record, State
+    from .tracking import Tracker
 
 
 def read_table(config: Config) -> list[list[str]]:
-    """The drawn table: row i is the list of Hydra overrides of configuration i, each within the study's space."""
-    from pipeline.search.space import values_of
+    """Return the arm's configurations, one list of Hydra overrides per row, its own keys last.
 
-    path = Path("runs") / config.name / "draw" / "configurations.csv"
-    draw = f"Draw it: dvc repro draw, or python -m pipeline.draw study={config.name}"
-    with reading(path, draw), path.open(newline="") as file:
+    Raises:
+        FairsweepError: the table is missing, has another number of rows, or a value outside the
+            search space.
+    """
+    from .search.space import overrides, own_configuration, shared_distributions, values_of
+
+    path, trials = (
+        Path("runs") / config.name / "sample" / "configurations.csv",
+        config.search.trials,
+    )
+    remedy = f"Make it: dvc repro sample, or python -m pipeline.sample study={config.name}"
+    with reading(path, remedy), path.open(newline="") as file:
         rows = {int(row["trial"]): json.loads(row["overrides"]) for row in csv.DictReader(file)}
         for row in rows.values():
-            values_of(config, row)
-    if sorted(rows) != list(range(config.search.trials)):
-        raise FairsweepError(f"{path} has {len(rows)} configurations, search.trials={config.search.trials}. {draw}")
-    return [rows[i] for i in range(config.search.trials)]
-
-
-def check_margin(config: Config, form: "Form") -> None:
-    """Raise FairsweepError for a margin in points where the metric is a fraction: no gap would ever matter."""
-    if form.metric in ("accuracy", "f1") and config.search.margin >= 0.5:
+            values_of(config, row, expected=shared_distributions(config))
+    if sorted(rows) != list(range(trials)):
         raise FairsweepError(
-            f"search.margin={config.search.margin:g}: the metric of task {config.task.name} is a fraction, of which one point is 0.01. "
-            "Give such a fraction, below 0.5: search.margin=0.01."
+            f"{path} has {len(rows)} configurations, but search.trials={trials}. {remedy}"
+        )
+    return [[*rows[trial], *overrides(own_configuration(config, trial))] for trial in range(trials)]
+
+
+def check_margin(config: Config, spec: "TaskSpec") -> None:
+    """Raise FairsweepError for a margin in percentage points if the metric is a fraction."""
+    from .metrics import METRICS
+
+    if METRICS[spec.metric].fraction and config.search.margin >= 0.5:
+        raise FairsweepError(
+            f"search.margin={config.search.margin:g}: the metric of task {config.task.name} is a "
+            "fraction, and one point is 0.01. Give a fraction below 0.5, such as "
+            "search.margin=0.01."
         )
 
 
-def pool(
-    config: Config, table: list[list[str]], state: "State", tracker: "Tracker", form: "Form", gates: "Gates"
+def shared_search(
+    config: Config,
+    table: list[list[str]],
+    state: "State",
+    tracker: "Tracker",
+    checks: "SearchChecks",
+    display: "Progress",
 ) -> list["Record"]:
-    """The trials of the drawn table, independent of one another."""
-    from pipeline.search.stage import complete
-    from pipeline.search.study import Study
+    """Train the sampled configurations, which are independent of one another."""
+    from .search.optuna import SharedSearch
+    from .search.run_stage import run_shared_search
 
-    study, made = Study(config, state, table), jobs(config, table, replay_overrides(config))
-    tell = [study.tell, tracker.log, gates.hear]
-    return complete("tune", config, made, state, tell, lambda job: study.ask(job.number), form, gates.on_workers)
+    search = SharedSearch(config, state, table)
+    return run_shared_search(
+        config,
+        jobs(config, table, replay_overrides(config)),
+        state,
+        [search.tell, tracker.log, checks.finished],
+        display,
+        start=lambda job: search.ask(job.number),
+        first=checks.with_workers,
+    )
 
 
 def jobs(config: Config, table: list[list[str]], replay: list[str]) -> list["Job"]:
-    """A job for each row of the drawn table; `replay` are the overrides that every trial has."""
-    from pipeline.search.state import Job, own_overrides
+    """Return one job per sampled configuration. `replay` are the overrides that all trials have."""
+    from .search.run_store import Job, seed_overrides
 
-    made = []
-    for trial, row in enumerate(table):
-        own = own_overrides(config, 0, "trial", trial)
-        made.append(Job("trial", trial, with_overrides(config, [*row, *own]), [*replay, *row, *own]))
-    return made
+    rows = [[*row, *seed_overrides(config, 0, "trial", trial)] for trial, row in enumerate(table)]
+    return [
+        Job("trial", trial, with_overrides(config, row), [*replay, *row])
+        for trial, row in enumerate(rows)
+    ]
 
 
-def studies(config: Config, state: "State", tracker: "Tracker", form: "Form", gates: "Gates") -> list["Record"]:
-    """The trials of K studies, each asked for when the one before it in its study is done."""
-    from pipeline.search.stage import complete_studies
-    from pipeline.search.studies import Sequential
+def repeated_searches(
+    config: Config, state: "State", tracker: "Tracker", checks: "SearchChecks", display: "Progress"
+) -> list["Record"]:
+    """Train the trials of all searches. Within a search each trial follows the one before it."""
+    from .search.optuna import RepeatedSearch
+    from .search.run_stage import run_repeated_searches
 
     replay = replay_overrides(config)
-    several = [Sequential(config, state, number, replay) for number in config.search.numbers]
-    return complete_studies(config, several, state, [tracker.log, gates.hear], form, gates.on_workers)
+    searches = [RepeatedSearch(config, state, repeat, replay) for repeat in config.search.numbers]
+    listeners = [tracker.log, checks.finished]
+    return run_repeated_searches(config, searches, state, listeners, display, checks.with_workers)
 
 
 @command
 def main(config: Config) -> None:
-    from pipeline.gates.stage import Gates
-    from pipeline.models.build import check_model
-    from pipeline.provenance import write_origin
-    from pipeline.search import tables
-    from pipeline.search.space import distributions
-    from pipeline.search.state import State, search_settings
-    from pipeline.search.workers import check_cluster
-    from pipeline.tracking import Tracker
-    from pipeline.training.protocol import PROTOCOL
-    from pipeline.training.work import load_data
+    """Train the missing trials of the arm, and write the tables."""
+    from .checks.stage import SearchChecks
+    from .models.build import check_model
+    from .monitor import Progress
+    from .provenance import write_origin
+    from .search import tables
+    from .search.run_store import State, search_settings
+    from .search.space import distributions
+    from .search.workers import check_cluster
+    from .tracking import Tracker
+    from .training.protocol import PROTOCOL
+    from .training.worker import load_data
 
     check_design(config)
     check_arm(config)
@@ -99,25 +133,30 @@ def main(config: Config) -> None:
             tables.write_runs(folder, "trials", ["trial"], config, [])
             tables.write_best(folder / "best.yaml", [], [])
             write_origin(folder, PROTOCOL, None)
-        print(f"tune {config.cell.arm}: nothing, as search.trials=0")
+        print(f"tune {config.cell.arm}: nothing, because search.trials=0")
         return
-    pooled = config.search.design == "pool"
-    table = read_table(config) if pooled else []
+    shared = config.search.design == "shared"
+    table = read_table(config) if shared else []
     data = load_data(config)
-    check_margin(config, data.form)
-    check_model(config, data.form)
+    check_margin(config, data.spec)
+    check_model(config, data.spec)
     with State.open(search_settings(config, data.digest)) as state:
-        gates = Gates(config, state, Path("data") / config.name / "arrays")
-        gates.before()
-        with Tracker.open(config, "tune", data.digest, state, data.form) as tracker:
-            told = state, tracker, data.form, gates
-            records = pool(config, table, *told) if pooled else studies(config, *told)
-            winners = tables.winners(config, records)
-            with replace_folder(target) as folder:
-                tables.write_runs(folder, "trials", ["trial"], config, records)
-                tables.write_best(folder / "best.yaml", distributions(config), winners)
-                write_origin(folder, PROTOCOL, data.digest)
-                gates.write(folder, records)
+        checks = SearchChecks(config, state, Path("data") / config.name / "arrays")
+        checks.before_training()
+        with (
+            Tracker(config, "tune", data.digest, state, data.spec).recording() as tracker,
+            Progress("tune", config, state, data.spec) as display,
+        ):
+            if shared:
+                records = shared_search(config, table, state, tracker, checks, display)
+            else:
+                records = repeated_searches(config, state, tracker, checks, display)
+        winners = tables.winners(config, records)
+        with replace_folder(target) as folder:
+            tables.write_runs(folder, "trials", ["trial"], config, records)
+            tables.write_best(folder / "best.yaml", distributions(config), winners)
+            write_origin(folder, PROTOCOL, data.digest)
+            checks.write(folder, records)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""watch: how far a study is, as a table that is drawn anew each second until Ctrl-C; in a pipe, once. It only reads.
+"""watch: shows the progress of a study as a table, each second until Ctrl-C; in a pipe, once.
 
-From a second terminal, while `dvc repro` or `make run STUDY=NAME` runs: python -m pipeline.watch study=NAME
+From a second terminal, while `dvc repro` or `make run STUDY=NAME` runs:
+
+  python -m pipeline.watch study=NAME
 """
 
 import contextlib
@@ -8,38 +10,39 @@ import json
 import time
 from pathlib import Path
 
-from pipeline.config import Config, command
-from pipeline.data.form import Form
-from pipeline.files import study_root
+from .config.cli import command
+from .config.schema import Config
+from .data.spec import TaskSpec
+from .files import study_root
 
-# Wide enough for every column; a pipe has no width of its own.
+# Wide enough for every column.
 PIPE_COLUMNS = 200
 
 
-def form_of(root: Path, study: str) -> Form:
-    """The form of a study's arrays, by which scores are worded; the plain one before they are made."""
+def spec_of(root: Path, study: str) -> TaskSpec:
+    """The spec of a study's arrays, which formats the scores; the default before they exist."""
     try:
-        return Form(**json.loads((root / "data" / study / "arrays" / "meta.json").read_text("utf-8"))["form"])
+        meta = json.loads((root / "data" / study / "arrays" / "meta.json").read_text("utf-8"))
+        return TaskSpec(**meta["spec"])
     except (OSError, ValueError, KeyError):
-        return Form()
+        return TaskSpec()
 
 
 @command(folder=False)
 def main(config: Config) -> None:
+    """The command `watch`."""
     from rich.console import Console
-    from rich.live import Live
 
-    from pipeline.search.board import Board
-    from pipeline.search.progress import LOOKS_A_SECOND, animated
-    from pipeline.search.survey import Survey
+    from .monitor import Monitor, ProgressTable, live_table
 
     root = study_root(config.name)
-    survey, form = Survey(config, root), form_of(root, config.name)
-    if not animated():
-        Console(width=PIPE_COLUMNS, force_terminal=False, no_color=True).print(Board(survey.look(), form))
+    monitor, spec = Monitor(config, root), spec_of(root, config.name)
+    live = live_table(monitor, spec)
+    if live is None:
+        console = Console(width=PIPE_COLUMNS, force_terminal=False, no_color=True)
+        console.print(ProgressTable(monitor.read(), spec))
         return
-    drawn = Live(get_renderable=lambda: Board(survey.look(), form), refresh_per_second=LOOKS_A_SECOND)
-    with contextlib.suppress(KeyboardInterrupt), drawn:
+    with contextlib.suppress(KeyboardInterrupt), live:
         while True:
             time.sleep(3600)
 

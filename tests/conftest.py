@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pipeline.data.generated import generate
+from pipeline.data.synthetic import generate
 from pipeline.training import backend
 from shown import EVIL, EVIL_FORM, Shown, shown
 from study_copy import StudyCopy
@@ -43,7 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     readers = {item.path for item in items if "smoke" in getattr(item, "fixturenames", ())}
 
     def place(item: pytest.Item) -> tuple[int, bool, int]:
-        first, then = ((*names, item.path.name).index(item.path.name) for names in (FIRST, FIRST_READERS))
+        first, then = (
+            (*names, item.path.name).index(item.path.name) for names in (FIRST, FIRST_READERS)
+        )
         return first, item.path in readers, then
 
     items.sort(key=place)
@@ -60,7 +62,9 @@ def bare_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def imdb_archive() -> Path:
     """The real reviews; tests that need them are skipped where they are not at hand."""
-    archive = Path(os.environ.get("IMDB_ARCHIVE") or ROOT.parent / "shared" / "imdb" / "aclImdb_v1.tar.gz").absolute()
+    archive = Path(
+        os.environ.get("IMDB_ARCHIVE") or ROOT.parent / "shared" / "imdb" / "aclImdb_v1.tar.gz"
+    ).absolute()
     if not archive.is_file():
         pytest.skip(f"the real reviews are not at {archive}")
     return archive
@@ -69,7 +73,7 @@ def imdb_archive() -> Path:
 @pytest.fixture(scope="session")
 def generated_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The invented reviews of the task `generated`."""
-    archive = tmp_path_factory.mktemp("generated") / "reviews.tar.gz"
+    archive = tmp_path_factory.mktemp("synthetic") / "reviews.tar.gz"
     generate(archive)
     return archive
 
@@ -80,7 +84,10 @@ def inverted_archive(generated_archive: Path, tmp_path_factory: pytest.TempPathF
     archive = tmp_path_factory.mktemp("inverted") / "reviews.tar.gz"
     swap = {"pos": "neg", "neg": "pos"}
     packed = io.BytesIO()
-    with tarfile.open(generated_archive) as source, tarfile.open(fileobj=packed, mode="w") as target:
+    with (
+        tarfile.open(generated_archive) as source,
+        tarfile.open(fileobj=packed, mode="w") as target,
+    ):
         for member in source:
             content = source.extractfile(member)
             parts = member.name.split("/")
@@ -114,14 +121,16 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
 @pytest.fixture
 def finished(smoke: StudyCopy, tmp_path: Path) -> StudyCopy:
     """The smoke study's data, runs, results and state, in a copy that a test may change."""
-    return StudyCopy(tmp_path / "study", "smoke", dvc=False).take(smoke, "data", "runs", "results", ".fairsweep")
+    return StudyCopy(tmp_path / "study", "smoke", dvc=False).take(
+        smoke, "data", "runs", "results", ".fairsweep"
+    )
 
 
 @pytest.fixture(scope="session")
 def inverted_smoke(inverted_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
     """The smoke study again, from a source whose test labels are inverted before `pad`, on one worker in place of two."""
     copy = StudyCopy(tmp_path_factory.mktemp("inverted_smoke") / "study", "smoke")
-    copy.edit("conf/task/generated.yaml", "archive: null", f"archive: {inverted_archive}")
+    copy.edit("conf/task/synthetic.yaml", "archive: null", f"archive: {inverted_archive}")
     copy.edit("conf/cluster/local.yaml", "workers: 2", "workers: 1")
     copy.repro()
     return copy
@@ -137,6 +146,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Shown:
 def evil_report(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     """The same where every name would act if it were taken for markup."""
     made = shown(tmp_path_factory.mktemp("evil"), EVIL, EVIL_FORM)
-    made.metrics["study"] = "</title></style><script>alert(2)</script>"
-    made.metrics["curve_notes"] = ["<b onclick=alert(3)>a note</b>"]
+    made.summary["study"] = "</title></style><script>alert(2)</script>"
+    made.summary["curve_notes"] = ["<b onclick=alert(3)>a note</b>"]
     return made

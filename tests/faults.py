@@ -1,4 +1,4 @@
-"""A fast study that is being disturbed: which of its processes does what, and how far it is."""
+"""A fast study to disturb: its processes and its progress."""
 
 import sqlite3
 import subprocess
@@ -36,20 +36,20 @@ def processes(copy: StudyCopy) -> Iterator[psutil.Process]:
 
 
 def command(process: psutil.Process) -> list[str]:
-    """The words of its command, none once it has ended: git comes and goes among the processes of a study."""
+    """The words of its command, none if it has ended, as the git processes of a study do."""
     with suppress(psutil.Error):
         return process.cmdline()
     return []
 
 
 def coordinator(copy: StudyCopy) -> psutil.Process:
-    return next(one for one in processes(copy) if begun_as_coordinator(one))
+    return next(filter(begun_as_coordinator, processes(copy)))
 
 
 def worker(copy: StudyCopy, of: int | None = None) -> psutil.Process:
-    """A worker that is training, of the process `of`, by default the coordinator that dvc started."""
+    """The busiest worker of the process `of`, by default of the coordinator that dvc started."""
     children = (psutil.Process(of) if of else coordinator(copy)).children()
-    return max((one for one in children if begun_as_worker(one)), key=lambda one: one.cpu_times().user)
+    return max(filter(begun_as_worker, children), key=lambda child: child.cpu_times().user)
 
 
 def begun_as_coordinator(process: psutil.Process) -> bool:
@@ -61,17 +61,19 @@ def begun_as_worker(process: psutil.Process) -> bool:
 
 
 def is_worker(process: psutil.Process, library: str) -> bool:
-    """Whether a worker has met the library that it trains with.
+    """Whether it is a worker that has loaded the library that it trains with.
 
-    A child of any kind has all that its parent had loaded until its own program begins: only a worker's command tells it apart.
+    Until its own program begins, any child has the libraries of its parent, so check its command.
     """
     with suppress(psutil.Error):
-        return begun_as_worker(process) and any(library in mapped.path for mapped in process.memory_maps())
+        return begun_as_worker(process) and any(
+            library in mapped.path for mapped in process.memory_maps()
+        )
     return False
 
 
 def kill_one_that_trains(library: str, killed: list[int], over: threading.Event) -> None:
-    """kill -9 for the first worker of this process that has met `library`; its number goes to `killed`."""
+    """Kill the first worker of this process that has loaded `library`; add its id to `killed`."""
     while not over.wait(0.02):
         for process in psutil.Process().children(recursive=True):
             if is_worker(process, library):
@@ -80,24 +82,37 @@ def kill_one_that_trains(library: str, killed: list[int], over: threading.Event)
                 return
 
 
-def wait_until(condition: Callable[[], bool], copy: StudyCopy, process: subprocess.Popen[str] | None = None) -> None:
+def wait_until(
+    condition: Callable[[], bool], copy: StudyCopy, process: subprocess.Popen[str] | None = None
+) -> None:
     end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end, copy.root.with_suffix(".output").read_text()
-        assert process is None or process.poll() is None, copy.root.with_suffix(".output").read_text()
+        ended = process is not None and process.poll() is not None
+        assert not ended, copy.root.with_suffix(".output").read_text()
         time.sleep(0.05)
 
 
 def stores(copy: StudyCopy) -> dict[str, int]:
-    """Rows of the stores of a study whose one cell was tuned: Optuna's trials by state, MLflow's runs by status, its children."""
+    """Counts for a study with one tuned cell: Optuna's trials by state, MLflow's runs by status.
+
+    `recorded` is the number of trials in MLflow.
+    """
     (study,) = copy.root.glob(".fairsweep/state/*/study.db")
-    counted = {}
-    for path, table, column in ((study, "trials", "state"), (copy.root / "mlflow.db", "runs", "status")):
+    counts = {}
+    for path, table, column in (
+        (study, "trials", "state"),
+        (copy.root / "mlflow.db", "runs", "status"),
+    ):
         with sqlite3.connect(path) as store:
-            counted |= {
+            counts |= {
                 f"{table} {name}": rows
-                for name, rows in store.execute(f"select {column}, count(*) from {table} group by {column}")
+                for name, rows in store.execute(
+                    f"select {column}, count(*) from {table} group by {column}"
+                )
             }
     with sqlite3.connect(copy.root / "mlflow.db") as store:
-        (counted["recorded"],) = store.execute("select count(*) from tags where key = 'kind' and value = 'trial'").fetchone()
-    return counted
+        (counts["recorded"],) = store.execute(
+            "select count(*) from tags where key = 'kind' and value = 'trial'"
+        ).fetchone()
+    return counts

@@ -27,17 +27,23 @@ class Machines:
         }
         self.output = (folder / "log").open("w")
         self.workers: list[subprocess.Popen[bytes]] = []
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        self.scheduler = self._start(
+            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"
+        )
         self.address = self._address()
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "dask", *words, *self.tls]
-        return subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=self.output, stderr=self.output)
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.env, stdout=self.output, stderr=self.output
+        )
 
     def _address(self) -> str:
         until = time.monotonic() + 60
         while time.monotonic() < until:
-            if found := re.search(r"Scheduler at:\s+(t(?:cp|ls)://\S+)", (self.folder / "log").read_text()):
+            if found := re.search(
+                r"Scheduler at:\s+(t(?:cp|ls)://\S+)", (self.folder / "log").read_text()
+            ):
                 return found[1]
             time.sleep(0.1)
         raise AssertionError((self.folder / "log").read_text())
@@ -46,8 +52,16 @@ class Machines:
         """Start `count` workers more, of one thread unless `words` say otherwise."""
         for _ in range(count):
             own = self.folder / f"worker{len(self.workers)}"
-            options = [*(words or ("--nthreads", "1")), "--host", "127.0.0.1", "--no-nanny", "--no-dashboard"]
-            self.workers.append(self._start("worker", self.address, *options, "--local-directory", str(own)))
+            options = [
+                *(words or ("--nthreads", "1")),
+                "--host",
+                "127.0.0.1",
+                "--no-nanny",
+                "--no-dashboard",
+            ]
+            self.workers.append(
+                self._start("worker", self.address, *options, "--local-directory", str(own))
+            )
 
     def close(self) -> None:
         """End all of them."""

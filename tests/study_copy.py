@@ -16,11 +16,15 @@ class StudyCopy:
     def __init__(self, root: Path, study: str, dvc: bool = True) -> None:
         self.root, self.study = root, study
         for folder in ("conf", "pipeline"):
-            shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__")
+            )
         shutil.copytree(ROOT / "results" / "probe", root / "results" / "probe")
         stages = (ROOT / "dvc.yaml").read_text()
         assert stages.count("conf/study/imdb.yaml") == 1
-        (root / "dvc.yaml").write_text(stages.replace("conf/study/imdb.yaml", f"conf/study/{study}.yaml"))
+        (root / "dvc.yaml").write_text(
+            stages.replace("conf/study/imdb.yaml", f"conf/study/{study}.yaml")
+        )
         if dvc:
             self.run("dvc", "init", "-q", "--no-scm")
 
@@ -70,7 +74,14 @@ class StudyCopy:
                 # A shell starts what it puts in the background deaf to Ctrl-C, and so would its children be.
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-            return subprocess.Popen(words, cwd=self.root, env=self.env, start_new_session=True, preexec_fn=listen, **kept)
+            return subprocess.Popen(
+                words,
+                cwd=self.root,
+                env=self.env,
+                start_new_session=True,
+                preexec_fn=listen,
+                **kept,
+            )
 
     def take(self, other: "StudyCopy", *parts: str) -> "StudyCopy":
         """Copy files and folders of another copy that has them."""
@@ -89,7 +100,12 @@ class StudyCopy:
 
     def opened(self) -> set[tuple[str, str, str]]:
         """(stage, r or w, path below the copy) of each file that a stage opened."""
-        return {(stage, mode, path) for stage, mode, path in (line.split("\t") for line in self.log.read_text().splitlines())}
+        return {
+            (stage, mode, path)
+            for stage, mode, path in (
+                line.split("\t") for line in self.log.read_text().splitlines()
+            )
+        }
 
     def called(self) -> list[str]:
         """`event, host, command` of each host beyond this machine that a command looked up or called."""

@@ -25,7 +25,13 @@ class Screen:
     """
 
     def __init__(self, columns: int) -> None:
-        self.columns, self.lines, self.row, self.at_start, self.wrapped = columns, [""], 0, True, False
+        self.columns, self.lines, self.row, self.at_start, self.wrapped = (
+            columns,
+            [""],
+            0,
+            True,
+            False,
+        )
 
     def feed(self, text: str) -> None:
         position = 0
@@ -80,7 +86,12 @@ class Terminal:
     """`words` run with a terminal of `columns` by 40 for input and output, in the environment `env` and `own`."""
 
     def __init__(
-        self, words: Sequence[str], cwd: Path, env: Mapping[str, str], columns: int = 100, own: Mapping[str, str] | None = None
+        self,
+        words: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        columns: int = 100,
+        own: Mapping[str, str] | None = None,
     ) -> None:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Task, check_overrides, compose
+from pipeline.config.compose import check_overrides, compose
+from pipeline.config.schema import Task
 from pipeline.data import co2, digits, tagging
-from pipeline.data.form import Form
+from pipeline.data.spec import TaskSpec
 from pipeline.models.build import build_model
 from pipeline.training import backend
 from pipeline.training.fit import compiled
@@ -25,21 +26,36 @@ def _root(monkeypatch: pytest.MonkeyPatch) -> None:
     backend.use("tensorflow")
 
 
-def form_of(task: Task) -> Form:
+def spec_of(task: Task) -> TaskSpec:
     """What the task's source says of it; of texts, what needs no text."""
     if task.source == "digits":
-        return digits.read(task).form
+        return digits.read(task).spec
     if task.source == "co2":
-        return co2.read(task).form
+        return co2.read(task).spec
     if task.source == "tagging":
-        return tagging.read(task).form
-    return Form(length=task.length)
+        return tagging.read(task).spec
+    return TaskSpec(length=task.length)
 
 
 ARTICLES: list[tuple[list[str], dict[str, str], int, str]] = [
-    (["recipe=article", "cell=rnn"], {"embedding": "Embedding", "rnn_0": "SimpleRNN", "logit": "Dense"}, 322_113, "binary"),
-    (["recipe=article", "cell=gru"], {"embedding": "Embedding", "gru_0": "GRU", "logit": "Dense"}, 326_369, "binary"),
-    (["recipe=article", "cell=lstm"], {"embedding": "Embedding", "lstm_0": "LSTM", "logit": "Dense"}, 328_353, "binary"),
+    (
+        ["recipe=article", "cell=rnn"],
+        {"embedding": "Embedding", "rnn_0": "SimpleRNN", "logit": "Dense"},
+        322_113,
+        "binary",
+    ),
+    (
+        ["recipe=article", "cell=gru"],
+        {"embedding": "Embedding", "gru_0": "GRU", "logit": "Dense"},
+        326_369,
+        "binary",
+    ),
+    (
+        ["recipe=article", "cell=lstm"],
+        {"embedding": "Embedding", "lstm_0": "LSTM", "logit": "Dense"},
+        328_353,
+        "binary",
+    ),
     (
         ["recipe=lstm64"],
         {"embedding": "Embedding", "lstm_0": "LSTM", "dropout_0": "Dropout", "logit": "Dense"},
@@ -47,24 +63,48 @@ ARTICLES: list[tuple[list[str], dict[str, str], int, str]] = [
         "binary",
     ),
     (["recipe=bilstm64"], {"bi_lstm_0": "Bidirectional", "logit": "Dense"}, 706_177, "binary"),
-    (["study=co2", "recipe=window", "cell=lstm"], {"numbers": "InputLayer", "lstm_0": "LSTM", "logit": "Dense"}, 10_604, "mse"),
-    (["study=co2", "recipe=window", "cell=lstm", "task.horizon=1"], {"lstm_0": "LSTM", "logit": "Dense"}, 10_451, "mse"),
+    (
+        ["study=co2", "recipe=window", "cell=lstm"],
+        {"numbers": "InputLayer", "lstm_0": "LSTM", "logit": "Dense"},
+        10_604,
+        "mse",
+    ),
+    (
+        ["study=co2", "recipe=window", "cell=lstm", "task.horizon=1"],
+        {"lstm_0": "LSTM", "logit": "Dense"},
+        10_451,
+        "mse",
+    ),
     (
         ["task=tagging", "recipe=stacked", "cell=rnn"],
         {"rnn_0": "SimpleRNN", "rnn_1": "SimpleRNN", "hidden": "Dense"},
         12_714,
         "binary",
     ),
-    (["task=tagging", "recipe=stacked", "cell=lstm"], {"lstm_0": "LSTM", "lstm_1": "LSTM", "hidden": "Dense"}, 46_698, "binary"),
+    (
+        ["task=tagging", "recipe=stacked", "cell=lstm"],
+        {"lstm_0": "LSTM", "lstm_1": "LSTM", "hidden": "Dense"},
+        46_698,
+        "binary",
+    ),
     (
         ["task=tagging", "recipe=stacked", "cell=gru"],
         {"gru_0": "GRU", "gru_1": "GRU", "dropout_hidden": "Dropout"},
         35_370,
         "binary",
     ),
-    (["study=digits", "recipe=guide", "cell=lstm"], {"lstm_0": "LSTM", "logit": "Dense"}, 19_338, "classes"),
+    (
+        ["study=digits", "recipe=guide", "cell=lstm"],
+        {"lstm_0": "LSTM", "logit": "Dense"},
+        19_338,
+        "classes",
+    ),
 ]
-LOSSES = {"binary": "BinaryCrossentropy", "mse": "MeanSquaredError", "classes": "SparseCategoricalCrossentropy"}
+LOSSES = {
+    "binary": "BinaryCrossentropy",
+    "mse": "MeanSquaredError",
+    "classes": "SparseCategoricalCrossentropy",
+}
 
 
 @pytest.mark.parametrize(
@@ -72,9 +112,11 @@ LOSSES = {"binary": "BinaryCrossentropy", "mse": "MeanSquaredError", "classes": 
     ARTICLES,
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_recipe_is_the_articles_network(overrides: list[str], layers: dict[str, str], parameters: int, loss: str) -> None:
+def test_a_recipe_is_the_articles_network(
+    overrides: list[str], layers: dict[str, str], parameters: int, loss: str
+) -> None:
     config = compose(overrides)
-    model = compiled(config, form_of(config.task))
+    model = compiled(config, spec_of(config.task))
     assert model.count_params() == parameters
     found = {layer.name: type(layer).__name__ for layer in model.layers}
     assert layers.items() <= found.items()
@@ -84,14 +126,25 @@ def test_a_recipe_is_the_articles_network(overrides: list[str], layers: dict[str
 def test_the_article_is_trained_as_printed() -> None:
     config = compose(["study=article", "recipe=article", "cell=lstm"])
     train, task = config.train, config.task
-    assert (train.optimizer, train.learning_rate, train.batch_size, train.epochs, train.keep) == (
+    assert (
+        train.optimizer,
+        train.learning_rate,
+        train.batch_size,
+        train.epochs,
+        train.checkpoint,
+    ) == (
         "rmsprop",
         1e-3,
         128,
         10,
         "last",
     )
-    assert (task.length, task.vocabulary, task.padding, task.train_fraction) == (100, 10_000, "pre", 1.0)
+    assert (task.length, task.vocabulary, task.padding, task.train_fraction) == (
+        100,
+        10_000,
+        "pre",
+        1.0,
+    )
     assert (config.search.trials, config.search.replicates, config.recipes) == (0, 20, ["article"])
     assert config.printed["rnn"] == {"loss": 0.6919, "accuracy": 0.81}
     assert config.printed["gru"] == {"loss": 0.4834, "accuracy": 0.8272}
@@ -100,15 +153,22 @@ def test_the_article_is_trained_as_printed() -> None:
 
 def test_the_stack_drops_a_half_everywhere() -> None:
     config = compose(["task=tagging", "recipe=stacked", "cell=gru"])
-    model = build_model(config, form_of(config.task))
+    model = build_model(config, spec_of(config.task))
     layers = [model.get_layer(name) for name in ("gru_0", "gru_1")]
-    assert [(layer.dropout, layer.recurrent_dropout, layer.units) for layer in layers] == [(0.5, 0.5, 32)] * 2
+    assert [(layer.dropout, layer.recurrent_dropout, layer.units) for layer in layers] == [
+        (0.5, 0.5, 32)
+    ] * 2
     assert model.get_layer("dropout_hidden").rate == 0.5
     assert (model.input_shape, model.output_shape) == ((None, 256, 256), (None, 256, 10))
 
 
 def test_a_recipe_may_cut_texts_and_mask_them() -> None:
-    assert [compose([f"recipe=length_{length}"]).task.length for length in (50, 100, 250, 500)] == [50, 100, 250, 500]
+    assert [compose([f"recipe=length_{length}"]).task.length for length in (50, 100, 250, 500)] == [
+        50,
+        100,
+        250,
+        500,
+    ]
     plain, masked = compose(["recipe=lstm64"]), compose(["recipe=lstm64_masked"])
     assert (plain.task.length, plain.model.masking, plain.train.buckets) == (200, False, 1)
     assert (masked.task.length, masked.model.masking, masked.train.buckets) == (200, True, 4)
@@ -133,7 +193,10 @@ def test_a_rows_command_is_accepted(command: str) -> None:
             compose(overrides)
 
 
-@pytest.mark.parametrize("study", sorted({command.split("STUDY=")[1] for command in COMMANDS if command.startswith("make")}))
+@pytest.mark.parametrize(
+    "study",
+    sorted({command.split("STUDY=")[1] for command in COMMANDS if command.startswith("make")}),
+)
 def test_a_rows_study_is_there_with_its_results(study: str) -> None:
     compose([f"study={study}"])
     # The generated sequences have no answer to keep; their whole flow is run at the level night.
@@ -144,7 +207,11 @@ def test_a_rows_study_is_there_with_its_results(study: str) -> None:
 def test_the_whole_flow_of_labels_at_each_step(tmp_path: Path) -> None:
     copy = StudyCopy(tmp_path / "study", "tagging")
     copy.edit("conf/study/tagging.yaml", "epochs: 20", "epochs: 2")
-    copy.edit("conf/study/tagging.yaml", "cells: [rnn, gru, lstm]", "cells: [rnn, bi_gru]\ntask: {length: 70, features: 16}")
+    copy.edit(
+        "conf/study/tagging.yaml",
+        "cells: [rnn, gru, lstm]",
+        "cells: [rnn, bi_gru]\ntask: {length: 70, features: 16}",
+    )
     copy.edit("conf/study/tagging.yaml", "recipes: [stacked]", "recipes: []")
     copy.repro()
     metrics = json.loads((copy.root / "results/tagging/report/metrics.json").read_text())

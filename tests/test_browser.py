@@ -10,9 +10,19 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from shown import Shown
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on the PATH: `apt-get install chromium`")
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason="no chromium on the PATH: `apt-get install chromium`"
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 LOOKS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
 
 # Each text that is drawn: its colour, the first opaque background behind it, and its size in pixels of the screen.
@@ -49,15 +59,21 @@ def browser() -> Iterator[Browser]:
 class Opened:
     """The report in a window, and all that it asked for or complained about."""
 
-    def __init__(self, browser: Browser, page_file: Path, width: int = 1280, scheme: str = "light") -> None:
+    def __init__(
+        self, browser: Browser, page_file: Path, width: int = 1280, scheme: str = "light"
+    ) -> None:
         context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
         self.asked: list[str] = []
         self.complaints: list[str] = []
-        context.route("**/*", lambda route: (self.asked.append(route.request.url), route.continue_())[1])
+        context.route(
+            "**/*", lambda route: (self.asked.append(route.request.url), route.continue_())[1]
+        )
         self.page: Page = context.new_page()
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss())[1])
+        self.page.on(
+            "dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss())[1]
+        )
         self.page.goto(page_file.as_uri())
 
     def boxes(self, selector: str) -> list[dict[str, float]]:
@@ -72,7 +88,9 @@ CUT = """() => [...document.querySelectorAll('svg text')].filter(one => {
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
-def test_all_is_seen_and_nothing_is_asked_for(browser: Browser, page_file: Path, width: int, scheme: str) -> None:
+def test_all_is_seen_and_nothing_is_asked_for(
+    browser: Browser, page_file: Path, width: int, scheme: str
+) -> None:
     opened = Opened(browser, page_file, width, scheme)
     figures = opened.boxes("figure svg")
     assert len(figures) == 9
@@ -91,7 +109,9 @@ def test_all_is_seen_and_nothing_is_asked_for(browser: Browser, page_file: Path,
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
-def test_text_is_large_and_dark_enough(browser: Browser, page_file: Path, width: int, scheme: str) -> None:
+def test_text_is_large_and_dark_enough(
+    browser: Browser, page_file: Path, width: int, scheme: str
+) -> None:
     texts = Opened(browser, page_file, width, scheme).page.evaluate(TEXTS)
     assert len(texts) > 200
     for one in texts:
@@ -111,7 +131,9 @@ def test_arms_stand_out_from_the_page(browser: Browser, page_file: Path, scheme:
 
 def test_the_schemes_differ(browser: Browser, page_file: Path) -> None:
     light, dark = (
-        Opened(browser, page_file, scheme=scheme).page.evaluate("getComputedStyle(document.body).backgroundColor")
+        Opened(browser, page_file, scheme=scheme).page.evaluate(
+            "getComputedStyle(document.body).backgroundColor"
+        )
         for scheme in ("light", "dark")
     )
     assert luminance(light) > 0.9
@@ -135,14 +157,18 @@ def test_paper_is_white_and_holds_every_figure(browser: Browser, page_file: Path
 
 def test_a_wide_table_scrolls_by_itself(browser: Browser, page_file: Path) -> None:
     page = Opened(browser, page_file, 390).page
-    wide = page.evaluate("[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth).length")
+    wide = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth).length"
+    )
     assert wide > 0
 
 
 def luminance(colour: str) -> float:
     """Relative luminance of `rgb(r, g, b)`, as WCAG 2 defines it."""
     parts = [float(part) / 255 for part in re.findall(r"[\d.]+", colour)[:3]]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 

@@ -27,7 +27,9 @@ def levels() -> ModuleType:
     return module
 
 
-def results(levels: ModuleType, factor: float, duration: Callable[[str, float], float], failing: str = "") -> dict[str, str]:
+def results(
+    levels: ModuleType, factor: float, duration: Callable[[str, float], float], failing: str = ""
+) -> dict[str, str]:
     """The result of each level when a command takes `duration(command, expected seconds at factor 1)` seconds."""
     now = 0.0
     seconds = {level.command: level.seconds for level in levels.LEVELS}
@@ -42,7 +44,9 @@ def results(levels: ModuleType, factor: float, duration: Callable[[str, float], 
     return found
 
 
-def test_every_level_runs_on_a_machine_that_is_twice_as_fast_as_that_of_the_table(levels: ModuleType) -> None:
+def test_every_level_runs_on_a_machine_that_is_twice_as_fast_as_that_of_the_table(
+    levels: ModuleType,
+) -> None:
     found = results(levels, 0.5, lambda _, seconds: seconds / 2)
     assert list(found) == ["default", "lint", "simulation", "long", "bench"]
     assert all(result.startswith("passed in ") for result in found.values())
@@ -52,7 +56,13 @@ def test_every_level_runs_on_a_machine_that_is_twice_as_fast_as_that_of_the_tabl
 def test_a_slow_machine_leaves_out_what_does_not_fit_and_says_so(levels: ModuleType) -> None:
     factor = levels.LIMIT_SECONDS / sum(level.seconds for level in levels.LEVELS[:3]) * 0.99
     found = results(levels, factor, lambda _, seconds: seconds * factor)
-    assert [result.split()[0] for result in found.values()] == ["passed", "passed", "passed", "not", "not"]
+    assert [result.split()[0] for result in found.values()] == [
+        "passed",
+        "passed",
+        "passed",
+        "not",
+        "not",
+    ]
     assert re.fullmatch(r"not run: needs about \d+ min, \d+ min left", found["long"])
     assert levels.succeeded(found)
 
@@ -93,10 +103,26 @@ def test_an_interrupted_pytest_names_what_failed_and_what_was_running(tmp_path: 
         "def test_fails():\n    assert 1 == 2\n"
         "def test_hangs():\n    pathlib.Path('hangs').touch()\n    time.sleep(60)\n"
     )
-    words = [sys.executable, "-m", "pytest", "-n", "1", "-q", "-p", "no:cacheprovider", "-p", "running"]
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n",
+        "1",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "running",
+    ]
     env = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}"}
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    options = {"start_new_session": True, "preexec_fn": heard, "stdout": subprocess.PIPE, "text": True}
+    options = {
+        "start_new_session": True,
+        "preexec_fn": heard,
+        "stdout": subprocess.PIPE,
+        "text": True,
+    }
     with subprocess.Popen(words, cwd=tmp_path, env=env, **options) as started:
         while not (tmp_path / "hangs").exists():
             assert started.poll() is None

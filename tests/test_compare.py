@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 
 from pipeline.compare import Comparison, compare, text
-from pipeline.config import check_overrides, hydra_arguments
+from pipeline.config.cli import hydra_arguments
+from pipeline.config.compose import check_overrides
 from pipeline.errors import FairsweepError
-from pipeline.evidence.comparison import Rules, compare_pools
-from pipeline.evidence.pool import Pool
+from pipeline.statistics.pairwise import Rules, compare_shared
+from pipeline.statistics.shared_search import Pool
 
 ROOT = Path(__file__).resolve().parents[1]
 A, B = (0.871, 0.864, 0.878, 0.870, 0.869), (0.862, 0.869, 0.860, 0.865, 0.858)
-HEAVY = {"tensorflow", "keras", "jax", "mlflow", "optuna", "distributed", "pandas", "matplotlib"}
+# Holm's adjustment of statsmodels imports pandas.
+HEAVY = {"tensorflow", "keras", "jax", "mlflow", "optuna", "distributed", "matplotlib"}
 PAIR = (
-    "a b gap low high df se search_low search_high search_df search_se film_se p_superior p_equivalent p_superior_holm "
+    "a b gap low high df se search_low search_high search_df search_se group_se p_superior p_equivalent p_superior_holm "
     "p_equivalent_holm probability_within_margin probability_a_beats_b probability_low probability_high verdict trials_needed"
 )
 
@@ -34,12 +36,18 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def studies(path: Path) -> Path:
-    rows = [f"{arm},{number},{score}" for arm, scores in (("A", A), ("B", B)) for number, score in enumerate(scores)]
-    path.write_text("\n".join(["arm,study,score", *rows]) + "\n")
+    rows = [
+        f"{arm},{number},{score}"
+        for arm, scores in (("A", A), ("B", B))
+        for number, score in enumerate(scores)
+    ]
+    path.write_text("\n".join(["arm,repeat,score", *rows]) + "\n")
     return path
 
 
-def write_pool(path: Path, trials: int, gaps: dict[str, float], rename: str = "", seed: int = 0) -> dict[str, Pool]:
+def write_pool(
+    path: Path, trials: int, gaps: dict[str, float], rename: str = "", seed: int = 0
+) -> dict[str, Pool]:
     """Writes arms that like the same configurations, rows of each arm in an order of its own; returns what was written."""
     random = np.random.default_rng(seed)
     shared, rows, pools = random.gamma(1.5, 0.02, trials), [], {}
@@ -48,7 +56,10 @@ def write_pool(path: Path, trials: int, gaps: dict[str, float], rename: str = ""
         validation = np.round(test + random.normal(0, 0.0035, trials), 4)
         pools[arm] = Pool(validation, test)
         names = [f"{number}{rename if arm != next(iter(gaps)) else ''}" for number in range(trials)]
-        rows += [f"{arm},{names[row]},{validation[row]},{test[row]}" for row in random.permutation(trials)]
+        rows += [
+            f"{arm},{names[row]},{validation[row]},{test[row]}"
+            for row in random.permutation(trials)
+        ]
     path.write_text("\n".join(["arm,trial,validation,test", *rows]) + "\n")
     return pools
 
@@ -61,9 +72,19 @@ def refusal(**options: object) -> str:
 
 def test_studies_give_the_published_digits(studies: Path) -> None:
     """Welch's test and two one-sided tests, as scipy and statsmodels give them for these ten scores."""
-    found = {margin: compare(Comparison(str(studies), margin=margin, paired="false"))[0] for margin in (0.005, 0.01, 0.02)}
+    found = {
+        margin: compare(Comparison(str(studies), margin=margin, paired="false"))[0]
+        for margin in (0.005, 0.01, 0.02)
+    }
     (pair,) = found[0.01]["pairs"]
-    expected = {"gap": 0.0076, "se": 0.00296648, "df": 7.823961, "p_superior": 0.034152, "low": 0.0007324, "high": 0.0144676}
+    expected = {
+        "gap": 0.0076,
+        "se": 0.00296648,
+        "df": 7.823961,
+        "p_superior": 0.034152,
+        "low": 0.0007324,
+        "high": 0.0144676,
+    }
     assert {key: pair[key] for key in expected} == pytest.approx(expected, abs=5e-7)
     assert pair["probability_a_beats_b"] == pytest.approx(0.9)
     assert pair["verdict"] == "better"
@@ -78,7 +99,7 @@ def test_studies_of_equal_names_are_paired_unless_told_otherwise(studies: Path) 
     assert result["paired"] is True
     assert result["pairs"][0]["se"] == pytest.approx(difference.std(ddof=1) / np.sqrt(5))
     assert result["pairs"][0]["df"] == 4
-    assert told[0].startswith("Paired: all arms have the same study names.")
+    assert told[0].startswith("Paired: all arms have the same repeat names.")
     assert compare(Comparison(str(studies), paired="true"))[0] == result
     assert compare(Comparison(str(studies), paired="false"))[0]["paired"] is False
 
@@ -86,9 +107,13 @@ def test_studies_of_equal_names_are_paired_unless_told_otherwise(studies: Path) 
 def test_trials_are_paired_by_name_and_not_by_row(path: Path) -> None:
     pools = write_pool(path, 60, {"lstm": 0.004, "gru": 0.0})
     result, _ = compare(Comparison(str(path)))
-    assert result["pairs"] == [pytest.approx(pair) for pair in compare_pools(pools, Rules(10, 0.01, paired=True))]
+    assert result["pairs"] == [
+        pytest.approx(pair) for pair in compare_shared(pools, Rules(10, 0.01, paired=True))
+    ]
     apart = compare(Comparison(str(path), paired="false"))[0]["pairs"]
-    assert apart == [pytest.approx(pair) for pair in compare_pools(pools, Rules(10, 0.01, paired=False))]
+    assert apart == [
+        pytest.approx(pair) for pair in compare_shared(pools, Rules(10, 0.01, paired=False))
+    ]
     assert apart[0]["se"] > 1.3 * result["pairs"][0]["se"]
 
 
@@ -98,13 +123,19 @@ def test_trials_of_other_names_are_not_paired(path: Path) -> None:
     assert result["paired"] is False
     assert told[0] == "Not paired: trial '0' of lstm is not among those of gru."
     message = refusal(scores=str(path), paired="true")
-    assert message.startswith(f"{path}, column trial: trial '0' of lstm is not among those of gru. With paired=true")
+    assert message.startswith(
+        f"{path}, column trial: trial '0' of lstm is not among those of gru. With paired=true"
+    )
 
 
 def test_every_pair_is_given_in_the_order_of_the_file(path: Path) -> None:
     write_pool(path, 60, {"rnn": -0.05, "gru": 0.0, "lstm": 0.0})
     result, told = compare(Comparison(str(path)))
-    assert [(pair["a"], pair["b"]) for pair in result["pairs"]] == [("rnn", "gru"), ("rnn", "lstm"), ("gru", "lstm")]
+    assert [(pair["a"], pair["b"]) for pair in result["pairs"]] == [
+        ("rnn", "gru"),
+        ("rnn", "lstm"),
+        ("gru", "lstm"),
+    ]
     assert [pair["verdict"] for pair in result["pairs"]][:2] == ["better", "better"]
     printed = text(result, told)
     assert "gru is better" in printed
@@ -121,12 +152,15 @@ def test_looks_share_the_error_rate(studies: Path) -> None:
 
 
 def test_an_undecided_pair_of_studies_is_told_how_many_studies(studies: Path) -> None:
-    """The JSON counts trials, a headline a study; the words count studies."""
+    """The JSON counts trials, a budget a study; the words count studies."""
     result, _ = compare(Comparison(str(studies), margin=0.005, paired="false", alpha=0.02))
     needed = result["pairs"][0]["trials_needed"]
     assert result["pairs"][0]["verdict"] == "undecided"
     assert needed["likely"] % 10 == needed["safe"] % 10 == 0
-    assert f"about {needed['likely'] // 10} studies of each arm ({needed['safe'] // 10} to be safe)" in text(result, [])
+    assert (
+        f"{needed['likely'] // 10} repeats per arm decides with probability of about 80 % "
+        f"({needed['safe'] // 10} to be safe)" in text(result, [])
+    )
 
 
 def test_failed_trials_count_and_are_told(path: Path) -> None:
@@ -134,58 +168,75 @@ def test_failed_trials_count_and_are_told(path: Path) -> None:
     whole = compare(Comparison(str(path)))[0]["arms"]
     path.write_text(re.sub(r"^gru,(7|8),.*$", r"gru,\1,,", path.read_text(), flags=re.MULTILINE))
     result, told = compare(Comparison(str(path)))
-    assert {name: (arm["trials"], arm["failed"], arm["guessed"]) for name, arm in result["arms"].items()} == {
+    assert {
+        name: (arm["trials"], arm["failed"], arm["guessed"]) for name, arm in result["arms"].items()
+    } == {
         "lstm": (60, 0, 0),
         "gru": (60, 2, 2),
     }
     assert result["arms"]["lstm"] == whole["lstm"]
     assert result["arms"]["gru"]["tuned"]["mean"] != whole["gru"]["tuned"]["mean"]
-    assert "Failed trials of gru without a test score, counted as guessing (0.5): 2." in told
+    assert "2 failed trials of gru have no test score and count as guessing (0.5)." in told
 
 
 def test_too_few_trials_are_refused_with_the_remedy(path: Path) -> None:
     write_pool(path, 39, {"lstm": 0.0, "gru": 0.0})
     message = refusal(scores=str(path))
-    assert f"{path}: lstm has 39 trials for a headline of 10. Expected N/n of at least 4, here 40 trials" in message
-    assert "headline=9 at most" in message
-    assert compare(Comparison(str(path), headline=9))[1][1].startswith("N/n is 4.33, below 6")
-    assert len(compare(Comparison(str(path), headline=6))[1]) == 1
+    assert (
+        f"{path}: lstm has 39 trials for a budget of 10. N/n must be at least 4, here 40 trials"
+        in message
+    )
+    assert "budget=9 at most" in message
+    assert compare(Comparison(str(path), budget=9))[1][1].startswith("N/n is 4.33, below 6")
+    assert len(compare(Comparison(str(path), budget=6))[1]) == 1
     write_pool(path, 3, {"lstm": 0.0, "gru": 0.0})
-    assert "headline=" not in refusal(scores=str(path), headline=1)
+    assert "budget=" not in refusal(scores=str(path), budget=1)
 
 
 def test_too_few_studies_are_refused(path: Path) -> None:
-    path.write_text("arm,study,score\na,0,.8\na,1,.81\na,2,.82\nb,0,.8\nb,1,.81\n")
-    assert f"{path}: b has 2 studies. Expected at least 3 of each arm" in refusal(scores=str(path))
+    path.write_text("arm,repeat,score\na,0,.8\na,1,.81\na,2,.82\nb,0,.8\nb,1,.81\n")
+    assert f"{path}: b has 2 repeats. Give at least 3 per arm" in refusal(scores=str(path))
 
 
 def test_scores_without_any_spread_are_told(path: Path) -> None:
-    path.write_text("arm,study,score\na,0,.8\na,1,.8\na,2,.8\nb,0,.7\nb,1,.7\nb,2,.7\n")
+    path.write_text("arm,repeat,score\na,0,.8\na,1,.8\na,2,.8\nb,0,.7\nb,1,.7\nb,2,.7\n")
     assert "show no spread at all" in compare(Comparison(str(path)))[1][1]
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("headlin=3", "headlin: no such key; the nearest key is 'headline'."),
-        ("+marjin=0.1", "marjin: no such key; the nearest key is 'margin'."),
-        ("zzzzz=1", "zzzzz: no such key; there are: scores, headline, margin, out, alpha, looks, paired."),
+        ("budgt=3", "budgt: no such key; the nearest is 'budget'."),
+        ("+marjin=0.1", "marjin: no such key; the nearest is 'margin'."),
+        (
+            "zzzzz=1",
+            "zzzzz: no such key; there are: scores, budget, margin, out, alpha, looks, paired.",
+        ),
         ("train.epochs=3", "train.epochs: no such key; "),
         ("cell=gru", "cell: no such key; "),
         ("recipe=null", "recipe: no such key; "),
         ("space.model.units.high=3", "space.model.units.high: no such key; "),
         ("hydra.mode=MULTIRUN", "hydra.mode: no such key; "),
-        ("headline=0", "headline=0: must be at least 1."),
-        ("headline=2.5", "headline=2.5: must be a whole number, such as headline=10."),
+        ("budget=0", "budget=0: must be at least 1."),
+        (
+            "budget=2.5",
+            "budget=2.5: Value '2.5' of type 'float' could not be converted to Integer. Write a value such as budget=10.",
+        ),
         ("margin=0", "margin=0.0: must be above 0.0."),
         ("margin=1", "margin=1.0: must be below 1.0."),
         ("margin=nan", "margin=nan: must be a finite number."),
-        ("alpha=5%", "alpha=5%: must be a number, such as alpha=0.05."),
+        (
+            "alpha=5%",
+            "alpha=5%: Value '5%' of type 'str' could not be converted to Float. Write a value such as alpha=0.05.",
+        ),
         ("looks=0", "looks=0: must be at least 1."),
         ("paired=maybe", "paired=maybe: must be one of auto, true, false."),
-        ("scores=null", "scores=null: must be text, such as scores=FILE.csv."),
-        ("headline=5,10", "headline=5,10: one value at a time; call it once for each."),
-        ("~out", "~out: a key cannot be taken away"),
+        (
+            "scores=null",
+            "scores=null: field 'scores' is not Optional. Write a value such as scores=FILE.csv.",
+        ),
+        ("budget=5,10", "budget=5,10: takes one value. Run the command once per value."),
+        ("~out", "~out: a key cannot be deleted"),
         ("scores.csv", "scores.csv: cannot be read as KEY=VALUE"),
     ],
 )
@@ -196,18 +247,22 @@ def test_a_wrong_override_is_refused(override: str, message: str) -> None:
 
 
 def test_a_multirun_is_refused() -> None:
-    with pytest.raises(FairsweepError, match="-m: compare makes no multirun"):
-        hydra_arguments("compare", ["scores=a.csv", "headline=5,10", "-m"], Comparison)
+    with pytest.raises(FairsweepError, match="-m: compare has no multirun"):
+        hydra_arguments("compare", ["scores=a.csv", "budget=5,10", "-m"], Comparison)
 
 
 def test_truths_are_taken_as_words() -> None:
     for word in ("true", "false", "auto"):
-        assert f"paired='{word}'" in hydra_arguments("compare", ["scores=a.csv", f"paired={word}"], Comparison)
+        assert f"paired='{word}'" in hydra_arguments(
+            "compare", ["scores=a.csv", f"paired={word}"], Comparison
+        )
 
 
 def test_the_keys_of_compare_are_none_of_a_study() -> None:
-    with pytest.raises(FairsweepError, match=r"headline: no such key; the nearest key is 'search\.headline'"):
-        check_overrides(["headline=3"], multirun=False)
+    with pytest.raises(
+        FairsweepError, match=r"budget: no such key; the nearest is 'search\.budget'"
+    ):
+        check_overrides(["budget=3"], multirun=False)
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -221,13 +276,19 @@ def python(tmp_path: Path) -> Run:
     def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
         return subprocess.run(
-            [sys.executable, "-W", "error", *words], cwd=tmp_path / "empty", env=env, capture_output=True, text=True
+            [sys.executable, "-W", "error", *words],
+            cwd=tmp_path / "empty",
+            env=env,
+            capture_output=True,
+            text=True,
         )
 
     return run
 
 
-def test_the_command_prints_the_table_and_writes_one_file(python: Run, studies: Path, tmp_path: Path) -> None:
+def test_the_command_prints_the_table_and_writes_one_file(
+    python: Run, studies: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "new folder" / "result (1).json"
     done = python("-m", "pipeline.compare", f"scores={studies}", f"out={out}", "paired=false")
     assert (done.returncode, done.stderr) == (0, "")
@@ -235,17 +296,30 @@ def test_the_command_prints_the_table_and_writes_one_file(python: Run, studies: 
     assert list((tmp_path / "empty").iterdir()) == []
     assert [path.name for path in out.parent.iterdir()] == [out.name]
     result = json.loads(out.read_text())
-    assert list(result) == ["design", "headline", "margin", "alpha", "looks", "paired", "arms", "pairs"]
-    assert list(result["arms"]["A"]) == ["studies", "tuned"]
+    assert list(result) == [
+        "design",
+        "budget",
+        "margin",
+        "alpha",
+        "looks",
+        "paired",
+        "arms",
+        "pairs",
+    ]
+    assert list(result["arms"]["A"]) == ["repeats", "tuned"]
     assert list(result["pairs"][0]) == [*PAIR.split(), "p_permutation", "hedges_g"]
-    assert (result["design"], result["paired"], result["pairs"][0]["gap"]) == ("studies", False, 0.0076)
+    assert (result["design"], result["paired"], result["pairs"][0]["gap"]) == (
+        "repeated",
+        False,
+        0.0076,
+    )
 
 
 def test_without_out_nothing_is_written(python: Run, studies: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     done = python("-m", "pipeline.compare", f"scores={studies}", "paired=true")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Paired: all arms have the same study names." in done.stdout
+    assert "Paired: all arms have the same repeat names." in done.stdout
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -253,16 +327,21 @@ def test_without_out_nothing_is_written(python: Run, studies: Path, tmp_path: Pa
 def test_missing_scores_are_asked_for_by_an_example(arguments: list[str], python: Run) -> None:
     done = python("-m", "pipeline.compare", *arguments)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: scores is missing: give it, such as scores=FILE.csv\n"
+    assert done.stderr == "error: scores is missing. Set it, such as scores=FILE.csv\n"
 
 
 def test_a_malformed_file_is_one_line_on_the_command_line(python: Run, path: Path) -> None:
-    path.write_text("arm,study,score\na,1,86.4\n")
+    path.write_text("arm,repeat,score\na,1,86.4\n")
     done = python("-m", "pipeline.compare", f"scores={path}")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {path}, line 2, column score: scores are fractions: 86.4 looks like a percentage")
+    assert done.stderr.startswith(
+        f"error: {path}, line 2, column score: scores are fractions: 86.4 looks like a percentage"
+    )
     assert done.stderr.count("\n") == 1
-    assert "Traceback" in python("-m", "pipeline.compare", f"scores={path}", HYDRA_FULL_ERROR="1").stderr
+    assert (
+        "Traceback"
+        in python("-m", "pipeline.compare", f"scores={path}", HYDRA_FULL_ERROR="1").stderr
+    )
 
 
 def test_the_scores_are_never_overwritten(python: Run, studies: Path) -> None:
@@ -277,9 +356,12 @@ def test_the_scores_are_never_overwritten(python: Run, studies: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("out", "words"), [(".", "that is a folder"), ("", "that is a folder"), ("/proc/x/y", "cannot be written")]
+    ("out", "words"),
+    [(".", "that is a folder"), ("", "that is a folder"), ("/proc/x/y", "cannot be written")],
 )
-def test_a_place_that_cannot_be_written_is_told(out: str, words: str, python: Run, studies: Path) -> None:
+def test_a_place_that_cannot_be_written_is_told(
+    out: str, words: str, python: Run, studies: Path
+) -> None:
     done = python("-m", "pipeline.compare", f"scores={studies}", f"out={out}")
     assert done.returncode == 1
     assert re.fullmatch(rf"error: out=.*: {words}.*\n", done.stderr)
@@ -290,8 +372,16 @@ def test_help_tells_the_columns_and_every_key(python: Run) -> None:
     done = python("-m", "pipeline.compare", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "arm,trial,validation,test" in done.stdout
-    assert "arm,study,score" in done.stdout
-    for key in ("scores: ???", "headline: 10", "margin: 0.01", "out: null", "alpha: 0.05", "looks: 1", "paired: auto"):
+    assert "arm,repeat,score" in done.stdout
+    for key in (
+        "scores: ???",
+        "budget: 10",
+        "margin: 0.01",
+        "out: null",
+        "alpha: 0.05",
+        "looks: 1",
+        "paired: auto",
+    ):
         assert f"\n{key}\n" in done.stdout
 
 

@@ -1,4 +1,7 @@
-"""What a study meets in a night, beside kill -9: each leaves the tables of a calm one, at once or after one more `dvc repro`."""
+"""Disturbances other than kill -9. The tables equal those of an undisturbed study.
+
+Some need one more `dvc repro`.
+"""
 
 import os
 import re
@@ -25,33 +28,33 @@ def tables(copy: StudyCopy) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
     """The study before `tune`."""
-    copy = fast_study(tmp_path_factory.mktemp("drawn") / "study", TRIALS)
-    copy.repro("pad", "draw")
+    copy = fast_study(tmp_path_factory.mktemp("sampled") / "study", TRIALS)
+    copy.repro("pad", "sample")
     return copy
 
 
-def copied(drawn: StudyCopy, root: Path) -> StudyCopy:
-    return fast_study(root, TRIALS).take(drawn, "data", "runs", ".dvc/cache", "dvc.lock")
+def copied(sampled: StudyCopy, root: Path) -> StudyCopy:
+    return fast_study(root, TRIALS).take(sampled, "data", "runs", ".dvc/cache", "dvc.lock")
 
 
 @pytest.fixture(scope="module")
-def calm(drawn: StudyCopy, tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
+def calm(sampled: StudyCopy, tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
     """The study undisturbed."""
-    copy = copied(drawn, tmp_path_factory.mktemp("calm") / "study")
+    copy = copied(sampled, tmp_path_factory.mktemp("calm") / "study")
     copy.repro("tune@rnn")
     return copy
 
 
 @pytest.fixture
-def hit(drawn: StudyCopy, tmp_path: Path) -> StudyCopy:
+def hit(sampled: StudyCopy, tmp_path: Path) -> StudyCopy:
     """The study before `tune`, to be disturbed."""
-    return copied(drawn, tmp_path / "study")
+    return copied(sampled, tmp_path / "study")
 
 
 def resumed(copy: StudyCopy, calm: StudyCopy) -> str:
-    """Do the rest; what it printed."""
+    """Finish the study, and return the output."""
     wait_until(lambda: not list(processes(copy)), copy)
     output = copy.repro("tune@rnn")
     assert tables(copy) == tables(calm)
@@ -62,19 +65,21 @@ def resumed(copy: StudyCopy, calm: StudyCopy) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_study_and_the_next_one_does_the_rest(number: int, hit: StudyCopy, calm: StudyCopy) -> None:
+def test_a_signal_ends_a_study_and_the_next_command_finishes_it(
+    number: int, hit: StudyCopy, calm: StudyCopy
+) -> None:
     started = hit.start(*TUNE)
     wait_until(lambda: finished(hit) >= 3, hit, started)
     os.kill(started.pid, number)
     if number == signal.SIGINT:
-        # An impatient user.
+        # Ctrl-C several times.
         for _ in range(3):
             time.sleep(0.2)
             if started.poll() is None:
                 os.kill(started.pid, number)
     assert started.wait(60) == 130
     output = hit.root.with_suffix(".output").read_text()
-    assert "stopped; what had finished is kept" in output
+    assert "stopped; finished runs are kept" in output
     assert "Traceback" not in output
     assert "were finished before" in resumed(hit, calm)
 
@@ -91,11 +96,15 @@ def test_two_repros_at_once(hit: StudyCopy, calm: StudyCopy) -> None:
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[Callable[[str], None]]:
-    """A small file system on `folder`; call what it gives to change its options."""
+    """Mount a small file system on `folder`; yield a function that changes its options."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def mount(options: str) -> None:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)],
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             pytest.skip(f"mount is not allowed here: {done.stderr.strip()}")
 
@@ -126,7 +135,7 @@ def test_a_folder_that_cannot_be_written_to(hit: StudyCopy, calm: StudyCopy) -> 
         assert refused.returncode == 1
         assert "runs/smoke/tune" in refused.stderr
         assert "Traceback" not in refused.stderr
-        # What was trained is in the state, whatever became of the tables.
+        # The finished runs are in the state, although the tables were not written.
         assert finished(hit) == TRIALS
         change("rw")
         again = hit.run(*TUNE)
@@ -134,18 +143,30 @@ def test_a_folder_that_cannot_be_written_to(hit: StudyCopy, calm: StudyCopy) -> 
         assert tables(hit) == tables(calm)
 
 
-@pytest.mark.skipif(shutil.which("faketime") is None, reason="needs faketime: apt-get install faketime")
+@pytest.mark.skipif(
+    shutil.which("faketime") is None, reason="needs faketime: apt-get install faketime"
+)
 def test_a_clock_that_goes_back(hit: StudyCopy, calm: StudyCopy) -> None:
     clock = hit.root / "clock"
     clock.write_text("+0d")
     library = next(Path("/usr/lib").rglob("libfaketime.so.1"))
-    fake = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
-    # Else libfaketime's waits for a moment of the monotonic clock end at once, and threads fight for Python.
+    fake = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+    }
+    # By default libfaketime's waits on the monotonic clock return at once, and threads spin.
     fake["FAKETIME_FORCE_MONOTONIC_FIX"] = "0"
-    words = ["env", *(f"{name}={value}" for name, value in {**fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}.items())]
+    words = [
+        "env",
+        *(
+            f"{name}={value}"
+            for name, value in {**fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}.items()
+        ),
+    ]
     started = hit.start(*words, *TUNE)
-    for day, seen in (("-1d", 2), ("+2d", 5), ("-30d", 8)):
-        wait_until(lambda seen=seen: finished(hit) >= seen, hit, started)
+    for day, count in (("-1d", 2), ("+2d", 5), ("-30d", 8)):
+        wait_until(lambda count=count: finished(hit) >= count, hit, started)
         clock.write_text(day)
     assert started.wait(300) == 0, hit.root.with_suffix(".output").read_text()
     assert tables(hit) == tables(calm)

@@ -1,4 +1,4 @@
-"""dvc.yaml is the diagram: what a stage declares is what its code reads."""
+"""The dependencies that dvc.yaml declares are the files that a stage reads."""
 
 import json
 from pathlib import Path, PurePath
@@ -9,21 +9,24 @@ import yaml
 from pipeline.imports import APART
 from study_copy import ROOT, StudyCopy
 
-# Composed by every command, yet no number of theirs depends on it: where trials run, and the cell of a stage without one.
+# Composed by every command, but without effect on numbers: where trials run, and the default cell.
 NOT_A_CAUSE = ("conf/cluster/", "conf/cell/lstm.yaml")
 # What a stage composes with the rest of conf/, and makes no use of.
 UNUSED = {
     "download": ("conf/config.yaml", "conf/study/", "conf/space/"),
     "pad": ("conf/config.yaml", "conf/space/"),
-    "draw": ("conf/task/",),
+    "sample": ("conf/task/",),
     "baseline": ("conf/space/",),
+    # Search keys of single arms, which the output of the stage `code` contains.
+    "evaluate": ("conf/cell/",),
+    "report": ("conf/cell/",),
 }
 # What parses, checks and writes decides no number.
 PLUMBING = ("__init__", *APART)
 
 
 def below(path: str, declared: list[str]) -> bool:
-    return any(PurePath(path).is_relative_to(one) for one in declared)
+    return any(PurePath(path).is_relative_to(folder) for folder in declared)
 
 
 def lock(copy: StudyCopy) -> dict:
@@ -31,26 +34,35 @@ def lock(copy: StudyCopy) -> dict:
 
 
 def opened_by_stages(copy: StudyCopy) -> set[tuple[str, str, str]]:
-    """What all stages except `code`, which always runs, have opened. Other tests run other commands in the same copy."""
+    """Return what all stages opened, except `code`, which always runs.
+
+    Other tests run other commands in the same copy.
+    """
     stages = lock(copy).keys() - {"code"}
-    return {one for one in copy.opened() if one[0] in stages}
+    return {access for access in copy.opened() if access[0] in stages}
 
 
 def test_every_stage_ran(smoke: StudyCopy) -> None:
-    expected = {"code", "download", "pad", "draw", "baseline", "evaluate", "report"}
-    assert set(lock(smoke)) == expected | {f"{stage}@{cell}" for stage in ("tune", "replicate") for cell in ("rnn", "gru")}
+    expected = {"code", "download", "pad", "sample", "baseline", "evaluate", "report"}
+    assert set(lock(smoke)) == expected | {
+        f"{stage}@{cell}" for stage in ("tune", "replicate") for cell in ("rnn", "gru")
+    }
 
 
 def test_a_stage_reads_nothing_it_does_not_declare(smoke: StudyCopy) -> None:
     undeclared, stages = set(), lock(smoke)
     for stage, mode, path in opened_by_stages(smoke):
         entry = stages[stage]
-        declared = [one["path"] for part in ("deps", "outs") for one in entry.get(part, [])] + list(entry.get("params", {}))
+        declared = [
+            item["path"] for part in ("deps", "outs") for item in entry.get(part, [])
+        ] + list(entry.get("params", {}))
         if path.startswith("conf/"):
             spared = (*NOT_A_CAUSE, *UNUSED.get(stage.split("@")[0], ()))
             watched = not path.startswith(spared)
         else:
-            watched = path.startswith(("data/", "runs/", "results/")) and not path.startswith("runs/hydra/")
+            watched = path.startswith(("data/", "runs/", "results/")) and not path.startswith(
+                "runs/hydra/"
+            )
         # A part of an output is written under a name of its own first.
         if watched and mode == "r" and not below(path, declared) and ".part" not in path:
             undeclared.add((stage, path))
@@ -62,30 +74,39 @@ def test_a_stage_imports_no_code_it_does_not_declare(smoke: StudyCopy) -> None:
     for stage, _, path in opened_by_stages(smoke):
         if not path.startswith("pipeline/") or not path.endswith(".py"):
             continue
-        (declared,) = [one["path"] for one in stages[stage]["deps"] if "/code/" in one["path"]]
+        (declared,) = [dep["path"] for dep in stages[stage]["deps"] if "/code/" in dep["path"]]
         name = ".".join(PurePath(path).with_suffix("").parts[1:])
-        if name not in PLUMBING and f".{name.removesuffix('.__init__')}" not in json.loads((smoke.root / declared).read_text()):
+        if name.split(".")[
+            0
+        ] not in PLUMBING and f".{name.removesuffix('.__init__')}" not in json.loads(
+            (smoke.root / declared).read_text()
+        ):
             undeclared.add((stage, path))
     assert undeclared == set()
 
 
-@pytest.mark.parametrize("study", sorted(path.stem for path in (ROOT / "conf/study").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "study", sorted(path.stem for path in (ROOT / "conf/study").glob("*.yaml"))
+)
 def test_a_study_names_itself_and_its_task_and_space_where_dvc_looks(study: str) -> None:
     document = yaml.safe_load((ROOT / f"conf/study/{study}.yaml").read_text())
     assert document["name"] == study
-    assert [list(entry) for entry in document["defaults"][:2]] == [["override /task"], ["override /space"]]
+    assert [list(entry) for entry in document["defaults"][:2]] == [
+        ["override /task"],
+        ["override /space"],
+    ]
     assert all((ROOT / f"conf/cell/{cell}.yaml").is_file() for cell in document["cells"])
 
 
 def test_make_takes_away_what_a_killed_dvc_left_empty(tmp_path: Path) -> None:
     copy = StudyCopy(tmp_path / "study", "smoke")
-    copy.repro("draw")
+    copy.repro("sample")
     for name in (".dvc/tmp/rwlock", "dvc.lock"):
         (copy.root / name).write_bytes(b"")
-        refused = copy.run("dvc", "repro", "draw", check=False)
+        refused = copy.run("dvc", "repro", "sample", check=False)
         assert refused.returncode, refused.stdout
         copy.run("make", "-s", "-f", str(ROOT / "Makefile"), "--eval", "mend: ; @$(MEND)", "mend")
-        copy.repro("draw")
+        copy.repro("sample")
         # What is whole stays.
         copy.run("make", "-s", "-f", str(ROOT / "Makefile"), "--eval", "mend: ; @$(MEND)", "mend")
-        assert set(lock(copy)) == {"code", "draw"}
+        assert set(lock(copy)) == {"code", "sample"}

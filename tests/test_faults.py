@@ -1,4 +1,4 @@
-"""kill -9 of a worker, of the coordinator and of dvc in one study: no run is lost, and none is trained twice."""
+"""kill -9 of a worker, the coordinator and dvc: no run is lost, and none is trained twice."""
 
 import os
 import signal
@@ -30,21 +30,23 @@ def test_three_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     wait_until(lambda: finished(hit) >= 20, hit, dvc)
     os.kill(dvc.pid, signal.SIGKILL)
     dvc.wait()
-    # What dvc had started notices that it is alone, and ends by itself.
+    # The processes that dvc started end by themselves.
     wait_until(lambda: not list(processes(hit)), hit)
     assert finished(hit) < TRIALS
 
     hit.repro("tune@rnn")
     assert list(processes(hit)) == []
-    expected, seen = (files(copy.root / "runs/smoke/tune/rnn", "timings.csv") for copy in (calm, hit))
-    assert expected == seen
+    expected, tables = (
+        files(copy.root / "runs/smoke/tune/rnn", "timings.csv") for copy in (calm, hit)
+    )
+    assert expected == tables
     assert finished(hit) == TRIALS
-    # What was being written to MLflow when its coordinator died is there once more, as killed.
+    # A run that was being written to MLflow when its coordinator died also ends as killed.
     assert stores(hit).items() >= {"trials COMPLETE": TRIALS, "recorded": TRIALS}.items()
     assert "runs RUNNING" not in stores(hit)
 
 
-def test_killed_separate_studies_equal_undisturbed_ones(tmp_path: Path) -> None:
+def test_killed_repeated_searches_equal_undisturbed_ones(tmp_path: Path) -> None:
     calm, hit = StudyCopy(tmp_path / "calm", "smoke_tpe"), StudyCopy(tmp_path / "hit", "smoke_tpe")
     calm.edit("conf/cluster/local.yaml", "workers: 2", "workers: 1")
     calm.repro("tune@rnn")
@@ -56,16 +58,21 @@ def test_killed_separate_studies_equal_undisturbed_ones(tmp_path: Path) -> None:
     assert dvc.wait(60) != 0
     wait_until(lambda: not list(processes(hit)), hit)
     hit.repro("tune@rnn")
-    expected, seen = (files(copy.root / "runs/smoke_tpe/tune/rnn", "timings.csv") for copy in (calm, hit))
-    assert expected == seen
-    told = []
+    expected, tables = (
+        files(copy.root / "runs/smoke_tpe/tune/rnn", "timings.csv") for copy in (calm, hit)
+    )
+    assert expected == tables
+    trials = []
     for copy in (calm, hit):
         (study,) = copy.root.glob(".fairsweep/state/*/study.db")
         with sqlite3.connect(study) as store:
-            asked = "select study_name, number, state, param_name, param_value from trials join studies using (study_id)"
-            told.append(sorted(store.execute(f"{asked} join trial_params using (trial_id)").fetchall()))
-    assert told[0] == told[1]
-    assert {row[2] for row in told[0]} == {"COMPLETE", "PRUNED"}
+            rows = store.execute(
+                "select study_name, number, state, param_name, param_value from trials "
+                "join studies using (study_id) join trial_params using (trial_id)"
+            )
+            trials.append(sorted(rows.fetchall()))
+    assert trials[0] == trials[1]
+    assert {row[2] for row in trials[0]} == {"COMPLETE", "PRUNED"}
 
 
 def test_a_second_coordinator_names_the_first(tmp_path: Path) -> None:
@@ -85,4 +92,6 @@ def test_a_second_coordinator_names_the_first(tmp_path: Path) -> None:
     wait_until(lambda: not list(processes(copy)), copy)
     assert 1 <= finished(copy) < TRIALS
     with sqlite3.connect(copy.root / "mlflow.db") as store:
-        assert "RUNNING" not in dict(store.execute("select status, count(*) from runs group by status").fetchall())
+        assert "RUNNING" not in dict(
+            store.execute("select status, count(*) from runs group by status").fetchall()
+        )

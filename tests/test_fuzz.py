@@ -1,4 +1,4 @@
-"""Readers and the door are given what nobody would write: each answers with a result or with one of our own errors."""
+"""Readers and the command line return a result or raise FairsweepError for generated inputs."""
 
 import csv
 import gzip
@@ -20,29 +20,92 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from pipeline.config import Columns, Config, Task, check_overrides, command, leaves, quoted
-from pipeline.data import csv_file, form, registry
-from pipeline.data.aclimdb import reviews
-from pipeline.data.form import Sequences
+from pipeline.config.cli import command
+from pipeline.config.compose import check_overrides, quoted
+from pipeline.config.schema import Columns, Config, Task, leaves
+from pipeline.data import csv as csv_file
+from pipeline.data import registry, spec
+from pipeline.data.imdb import reviews
+from pipeline.data.spec import Sequences
 from pipeline.errors import FairsweepError
-from pipeline.reporting import scores_file
+from pipeline.scoring import scores_file
 from study_copy import ROOT
 
 KEYS = [key for key, _ in leaves()]
 # What has a meaning in CSV, in YAML, in Hydra's grammar, in a spreadsheet or in a terminal.
-MARKS = ["", ",", ";", '"', '""', "'", "\n", "\r", "\r\n", "\t", " ", "\0", "\ufeff", "\u202e", "\x1b[2J", "=cmd|' /C calc'!A0"]
-MARKS += ["-", "+", "@", "${seed}", "${oc.env:HOME}", "[", "]", "{", "}", "(", ")", "~", "\\", "null", "nan", "1e999", "0.5", "7"]
-MARKS += ["&a", "*a", "!!python/object/apply:os.system", "range(3)", "choice(1,2)", "١", "text", "label", "value", "arm", "trial"]
-WORD = st.one_of(st.sampled_from(MARKS), st.text(max_size=8), st.text(string.ascii_lowercase + " ", max_size=8))
+MARKS = [
+    "",
+    ",",
+    ";",
+    '"',
+    '""',
+    "'",
+    "\n",
+    "\r",
+    "\r\n",
+    "\t",
+    " ",
+    "\0",
+    "\ufeff",
+    "\u202e",
+    "\x1b[2J",
+    "=cmd|' /C calc'!A0",
+]
+MARKS += [
+    "-",
+    "+",
+    "@",
+    "${seed}",
+    "${oc.env:HOME}",
+    "[",
+    "]",
+    "{",
+    "}",
+    "(",
+    ")",
+    "~",
+    "\\",
+    "null",
+    "nan",
+    "1e999",
+    "0.5",
+    "7",
+]
+MARKS += [
+    "&a",
+    "*a",
+    "!!python/object/apply:os.system",
+    "range(3)",
+    "choice(1,2)",
+    "١",
+    "text",
+    "label",
+    "value",
+    "arm",
+    "trial",
+]
+WORD = st.one_of(
+    st.sampled_from(MARKS), st.text(max_size=8), st.text(string.ascii_lowercase + " ", max_size=8)
+)
 CELL = st.lists(WORD, max_size=4).map("".join)
 
 
 def files(header: str) -> SearchStrategy[bytes]:
     """CSV files with this header or another, sound or broken."""
     rows = st.lists(st.lists(CELL, min_size=1, max_size=4), max_size=8)
-    sound = rows.map(lambda some: "\n".join([header, *(",".join(row) for row in some)]).encode("utf-8", "surrogatepass"))
-    noise = st.tuples(sound, st.integers(0, 100), st.binary(max_size=4)).map(lambda told: _spliced(*told))
-    return st.one_of(sound, noise, st.lists(WORD).map(lambda words: "".join(words).encode("utf-8", "surrogatepass")))
+    sound = rows.map(
+        lambda some: "\n".join([header, *(",".join(row) for row in some)]).encode(
+            "utf-8", "surrogatepass"
+        )
+    )
+    noise = st.tuples(sound, st.integers(0, 100), st.binary(max_size=4)).map(
+        lambda parts: _spliced(*parts)
+    )
+    return st.one_of(
+        sound,
+        noise,
+        st.lists(WORD).map(lambda words: "".join(words).encode("utf-8", "surrogatepass")),
+    )
 
 
 def _spliced(content: bytes, at: int, other: bytes) -> bytes:
@@ -69,18 +132,26 @@ def written(rows: list[list[str]], root: Path) -> None:
 
 def read_texts(rows: list[tuple[str, bool]], root: Path) -> None:
     with (root / "texts.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("text", "label"), *[(text, "=1+1" if label else "<b>") for text, label in rows * 20]])
-    task, columns = Task(name="csv", source="csv"), Columns(path=str(root / "texts.csv"), text="text", label="label")
+        csv.writer(file).writerows(
+            [("text", "label"), *[(text, "=1+1" if label else "<b>") for text, label in rows * 20]]
+        )
+    task, columns = (
+        Task(name="csv", source="csv"),
+        Columns(path=str(root / "texts.csv"), text="text", label="label"),
+    )
     corpus = registry.read(task, registry.fetch(task, root / "archive", columns), columns)
-    assert isinstance(corpus, form.Corpus)
+    assert isinstance(corpus, spec.Corpus)
     assert len(corpus.train.texts) + len(corpus.test.texts) == 20 * len(rows)
-    assert corpus.form.classes == ["<b>", "=1+1"]
+    assert corpus.spec.classes == ["<b>", "=1+1"]
 
 
 def read_series(cells: list[str], root: Path) -> None:
     with (root / "series.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("value",), *[(cell,) for cell in cells]])
-    task, columns = Task(name="csv", source="csv", length=3), Columns(path=str(root / "series.csv"), value="value")
+    task, columns = (
+        Task(name="csv", source="csv", length=3),
+        Columns(path=str(root / "series.csv"), value="value"),
+    )
     series = registry.read(task, registry.fetch(task, root / "archive", columns), columns)
     assert isinstance(series, Sequences)
     for part in (series.train, series.test):
@@ -97,9 +168,9 @@ def read_scores(content: bytes, root: Path) -> None:
         assert np.all((arm.score >= 0) & (arm.score <= 1))
 
 
-def read_archive(told: tuple[int, bytes, bool], root: Path) -> None:
+def read_archive(edit: tuple[int, bytes, bool], root: Path) -> None:
     """An archive of four reviews, a few bytes of it changed, packed anew or as it is."""
-    at, other, inside = told
+    at, other, inside = edit
     plain = four_reviews()
     content = _spliced(plain, at, other) if inside else plain
     packed = gzip.compress(content, 1, mtime=0)
@@ -113,7 +184,10 @@ def four_reviews() -> bytes:
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for part in ("train", "test"):
             for side in ("neg", "pos"):
-                for name, text in ((f"{side}/0_5.txt", "A film."), (f"urls_{side}.txt", "http://www.imdb.com/title/tt0000001/")):
+                for name, text in (
+                    (f"{side}/0_5.txt", "A film."),
+                    (f"urls_{side}.txt", "http://www.imdb.com/title/tt0000001/"),
+                ):
                     entry = tarfile.TarInfo(f"aclImdb/{part}/{name}")
                     entry.size, entry.pax_headers = len(text), {"comment": "é"}
                     tar.addfile(entry, io.BytesIO(text.encode()))
@@ -143,66 +217,98 @@ def take_study(document: Any, root: Path) -> None:
 
 
 VALUES = st.one_of(
-    CELL, st.integers().map(str), st.floats().map(str), st.lists(CELL, max_size=3).map(lambda some: f"[{','.join(some)}]")
+    CELL,
+    st.integers().map(str),
+    st.floats().map(str),
+    st.lists(CELL, max_size=3).map(lambda some: f"[{','.join(some)}]"),
 )
 OVERRIDES = st.one_of(
     st.tuples(
-        st.sampled_from(["", "+", "++", "~"]), st.sampled_from([*KEYS, "study", "cell", "task", "space.model.units.low"]), VALUES
-    ).map(lambda told: f"{told[0]}{told[1]}={told[2]}"),
+        st.sampled_from(["", "+", "++", "~"]),
+        st.sampled_from([*KEYS, "study", "cell", "task", "space.model.units.low"]),
+        VALUES,
+    ).map(lambda parts: f"{parts[0]}{parts[1]}={parts[2]}"),
     st.lists(WORD, max_size=6).map("".join),
 )
 TREE = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), CELL),
     lambda below: st.one_of(
-        st.lists(below, max_size=3), st.dictionaries(st.one_of(st.sampled_from(KEYS), CELL), below, max_size=3)
+        st.lists(below, max_size=3),
+        st.dictionaries(st.one_of(st.sampled_from(KEYS), CELL), below, max_size=3),
     ),
     max_leaves=8,
 )
-SECTIONS = st.dictionaries(st.sampled_from(sorted({key.split(".")[0] for key in KEYS})), TREE, max_size=3)
+SECTIONS = st.dictionaries(
+    st.sampled_from(sorted({key.split(".")[0] for key in KEYS})), TREE, max_size=3
+)
 HEAD = "# @package _global_\n"
 STUDIES = st.one_of(
-    SECTIONS.map(lambda tree: HEAD + yaml.dump({"name": "fuzzed", "cells": ["rnn"], **tree}, allow_unicode=True)),
+    SECTIONS.map(
+        lambda tree: (
+            HEAD + yaml.dump({"name": "fuzzed", "cells": ["rnn"], **tree}, allow_unicode=True)
+        )
+    ),
     st.lists(WORD).map(lambda words: HEAD + "".join(words)),
 )
 ROWS = st.lists(
-    st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=1, max_size=4), min_size=1
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+        min_size=1,
+        max_size=4,
+    ),
+    min_size=1,
 )
-NUMBERS = st.one_of(st.floats().map(str), st.integers(-3, 3).map(str), CELL.filter(lambda cell: "\0" not in cell))
+NUMBERS = st.one_of(
+    st.floats().map(str), st.integers(-3, 3).map(str), CELL.filter(lambda cell: "\0" not in cell)
+)
 
 
 @dataclass(frozen=True)
-class Door:
-    """A function that reads input, the strategy that generates it, and the number of inputs at the level night."""
+class Reader:
+    """A function that reads input, a strategy for inputs, and their number at level night."""
 
     read: Callable[[Any, Path], None]
-    given: SearchStrategy[Any]
-    many: int
+    inputs: SearchStrategy[Any]
+    count: int
 
 
-DOORS = [
-    Door(read_table, files("text,label"), 4000),
-    Door(written, ROWS, 3000),
-    Door(read_texts, st.lists(st.tuples(CELL, st.booleans()), min_size=2, max_size=6), 500),
-    Door(read_series, st.lists(NUMBERS, min_size=20, max_size=40), 1000),
-    Door(read_scores, st.one_of(files("arm,trial,validation,test"), files("arm,study,score")), 4000),
-    Door(read_archive, st.tuples(st.integers(0, 16_384), st.binary(min_size=1, max_size=8), st.booleans()), 3000),
-    Door(take_override, OVERRIDES, 6000),
-    Door(take_argument, OVERRIDES, 200),
-    Door(take_study, STUDIES, 300),
+READERS = [
+    Reader(read_table, files("text,label"), 4000),
+    Reader(written, ROWS, 3000),
+    Reader(read_texts, st.lists(st.tuples(CELL, st.booleans()), min_size=2, max_size=6), 500),
+    Reader(read_series, st.lists(NUMBERS, min_size=20, max_size=40), 1000),
+    Reader(
+        read_scores, st.one_of(files("arm,trial,validation,test"), files("arm,repeat,score")), 4000
+    ),
+    Reader(
+        read_archive,
+        st.tuples(st.integers(0, 16_384), st.binary(min_size=1, max_size=8), st.booleans()),
+        3000,
+    ),
+    Reader(take_override, OVERRIDES, 6000),
+    Reader(take_argument, OVERRIDES, 200),
+    Reader(take_study, STUDIES, 300),
 ]
 # Fractions of those inputs that are used at the default level and at the level long.
 FEW, SOME = 1 / 200, 1 / 10
 
 
-def knock(door: Door, times: int, root: Path) -> None:
-    """Try `times` inputs, the same ones each time."""
+def read_inputs(reader: Reader, times: int, root: Path) -> None:
+    """Read `times` inputs, the same ones in each test."""
 
-    def attempt(told: Any) -> None:
+    def attempt(value: Any) -> None:
         with suppress(FairsweepError):
-            door.read(told, root)
+            reader.read(value, root)
 
-    fixed: dict[str, Any] = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
-    settings(max_examples=times, phases=[Phase.generate, Phase.shrink], **fixed)(given(door.given)(attempt))()
+    fixed: dict[str, Any] = {
+        "deadline": None,
+        "database": None,
+        "derandomize": True,
+        "suppress_health_check": list(HealthCheck),
+    }
+    settings(max_examples=times, phases=[Phase.generate, Phase.shrink], **fixed)(
+        given(reader.inputs)(attempt)
+    )()
 
 
 @pytest.fixture
@@ -213,13 +319,15 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.read.__name__)
-def test_a_few_inputs_have_an_answer(door: Door, root: Path) -> None:
-    knock(door, max(2, int(door.many * FEW)), root)
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.read.__name__)
+def test_a_few_inputs_have_a_result_or_an_error(reader: Reader, root: Path) -> None:
+    read_inputs(reader, max(2, int(reader.count * FEW)), root)
 
 
-@pytest.mark.parametrize("share", [pytest.param(SOME, marks=pytest.mark.long), pytest.param(1, marks=pytest.mark.night)])
-@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.read.__name__)
-def test_many_inputs_have_an_answer(door: Door, share: float, root: Path) -> None:
-    assert sum(one.many for one in DOORS) >= 20_000
-    knock(door, int(door.many * share), root)
+@pytest.mark.parametrize(
+    "share", [pytest.param(SOME, marks=pytest.mark.long), pytest.param(1, marks=pytest.mark.night)]
+)
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.read.__name__)
+def test_many_inputs_have_a_result_or_an_error(reader: Reader, share: float, root: Path) -> None:
+    assert sum(reader.count for reader in READERS) >= 20_000
+    read_inputs(reader, int(reader.count * share), root)

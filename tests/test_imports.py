@@ -57,15 +57,21 @@ def test_every_form_of_import_is_followed(project: Path) -> None:
     }
     for name, text in files.items():
         (project / name).write_text(text)
-    inside = [f"package{name}" for name in ("", ".above", ".inner", ".inner.deep", ".sibling", ".start")]
+    inside = [
+        f"package{name}" for name in ("", ".above", ".inner", ".inner.deep", ".sibling", ".start")
+    ]
     assert list(imports.closure(["package.start"])) == ["beside", *inside]
     inside.remove("package.sibling")
-    assert list(imports.closure(["package.start"], lambda name: name != "package.sibling")) == inside
+    assert (
+        list(imports.closure(["package.start"], lambda name: name != "package.sibling")) == inside
+    )
 
 
 def test_a_library_counts_by_its_version(project: Path) -> None:
     assert imports.closure(["filelock._api"]) == {}
-    assert imports.digests(["filelock._api"]) == {"filelock._api": f"filelock=={version('filelock')}"}
+    assert imports.digests(["filelock._api"]) == {
+        "filelock._api": f"filelock=={version('filelock')}"
+    }
 
 
 def test_a_name_without_a_module(project: Path) -> None:
@@ -78,7 +84,9 @@ def test_names_of_this_package_and_of_the_project_are_kept_apart(project: Path) 
         (project / folder).mkdir()
     for path in ("models/build.py", "evidence/scores.py", "config.py"):
         (project / path).write_text("import config\n")
-    (project / "start.py").write_text("import models.build, evidence.scores, pipeline.models.build\n")
+    (project / "start.py").write_text(
+        "import models.build, evidence.scores, pipeline.models.build\n"
+    )
     found = imports.digests(["start"])
     assert {"start", "models.build", "evidence.scores", "config", ".models.build"} <= found.keys()
     assert ".config" not in found
@@ -107,7 +115,10 @@ def test_a_file_that_a_library_hides_is_not_read(
 @pytest.mark.parametrize("text", ["def f(:\n", "x = '\udc80'\n", "\0"])
 def test_a_file_that_is_no_python_is_named(text: str, project: Path) -> None:
     (project / "broken.py").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(FairsweepError, match=r"broken\.py.* is not valid code for this version of Python: .*Correct it\.$"):
+    with pytest.raises(
+        FairsweepError,
+        match=r"broken\.py.* is not valid code for this version of Python: .*Correct it\.$",
+    ):
         imports.closure(["broken"])
 
 
@@ -142,7 +153,9 @@ def test_templates_beside_a_module_count(project: Path) -> None:
 
 def test_code_that_is_nested_too_deep_has_a_digest(tmp_path: Path) -> None:
     path = tmp_path / "module.py"
-    assert digest(path, f"x = {' + '.join(['1'] * 2000)}\n") != digest(path, f"x = {' + '.join(['1'] * 2001)}\n")
+    assert digest(path, f"x = {' + '.join(['1'] * 2000)}\n") != digest(
+        path, f"x = {' + '.join(['1'] * 2001)}\n"
+    )
     assert digest(path, f"x = 0x{'f' * 5000}\n")
 
 

@@ -16,38 +16,54 @@ TABLES = ("runs/smoke/tune/rnn/trials.csv", "runs/smoke/tune/gru/trials.csv")
 
 def trained(output: str) -> int:
     """How many runs a command reported as finished just now."""
-    return sum(": trial " in line or ": tuned " in line or ": article " in line for line in output.splitlines())
+    return sum(
+        ": trial " in line or ": tuned " in line or ": article " in line
+        for line in output.splitlines()
+    )
 
 
 def test_the_tables_have_the_columns_of_the_contract(smoke: StudyCopy) -> None:
-    run = "state,reason,seed,backend,epochs,best_epoch,validation,validation_loss,parameters,overrides"
+    run = "state,reason,seed,backend,epochs,best_epoch,validation,validation_loss,"
+    run += "parameters,overrides"
     headers = {
-        "tune/rnn/trials.csv": f"study,arm,trial,{run}",
-        "replicate/rnn/replicates.csv": f"study,arm,kind,replicate,{run}",
-        "tune/rnn/epochs.csv": "study,arm,trial,epoch,loss,accuracy,validation_loss,validation",
-        "tune/rnn/timings.csv": "study,arm,trial,attempt,worker,started,seconds,compile_seconds,git",
+        "tune/rnn/trials.csv": f"repeat,arm,trial,{run}",
+        "replicate/rnn/replicates.csv": f"repeat,arm,kind,replicate,{run}",
+        "tune/rnn/epochs.csv": "repeat,arm,trial,epoch,loss,accuracy,validation_loss,validation",
+        "tune/rnn/timings.csv": "repeat,arm,trial,attempt,worker,started,seconds,"
+        "compile_seconds,git",
     }
-    assert {path: (smoke.root / "runs/smoke" / path).read_text().splitlines()[0] for path in headers} == headers
+    assert {
+        path: (smoke.root / "runs/smoke" / path).read_text().splitlines()[0] for path in headers
+    } == headers
 
 
 def test_both_cells_are_trained_on_the_same_configurations(smoke: StudyCopy) -> None:
-    drawn = []
+    samples = []
     for path in TABLES:
         table = pd.read_csv(smoke.root / path)
         assert list(table["trial"]) == list(range(8))
-        chosen = [[one for one in json.loads(row) if not one.startswith(("cell=", "seed="))] for row in table["overrides"]]
-        drawn.append(chosen)
-    assert drawn[0] == drawn[1]
+        chosen = [
+            [text for text in json.loads(row) if not text.startswith(("cell=", "seed="))]
+            for row in table["overrides"]
+        ]
+        samples.append(chosen)
+    assert samples[0] == samples[1]
 
 
 def test_every_run_is_in_mlflow_under_a_closed_parent(smoke: StudyCopy) -> None:
     with sqlite3.connect(smoke.root / "mlflow.db") as store:
         runs = dict(store.execute("select status, count(*) from runs group by status").fetchall())
-        children = store.execute("select count(*) from tags where key = 'mlflow.parentRunId'").fetchone()[0]
+        children = store.execute(
+            "select count(*) from tags where key = 'mlflow.parentRunId'"
+        ).fetchone()[0]
         aliases = dict(
-            store.execute("select alias, version from registered_model_aliases where name = 'fairsweep-smoke'").fetchall()
+            store.execute(
+                "select alias, version from registered_model_aliases where name = 'fairsweep-smoke'"
+            ).fetchall()
         )
-        inputs = store.execute("select count(*) from inputs where source_type = 'DATASET'").fetchone()[0]
+        inputs = store.execute(
+            "select count(*) from inputs where source_type = 'DATASET'"
+        ).fetchone()[0]
     # One of them holds the report.
     assert runs == {"FINISHED": 4 + 2 * 8 + 2 * 2 * 2 + 1}
     assert children == 2 * 8 + 2 * 2 * 2
@@ -60,7 +76,10 @@ def test_every_run_is_in_mlflow_under_a_closed_parent(smoke: StudyCopy) -> None:
 def test_a_trial_replays_from_the_command_line(finished: StudyCopy) -> None:
     table = pd.read_csv(finished.root / TABLES[1]).iloc[3]
     output = finished.run("python", "-m", "pipeline.train", *json.loads(table["overrides"])).stdout
-    assert f"gru: validation {table['validation']:.4f} in epoch {table['best_epoch']} of {table['epochs']}" in output
+    assert (
+        f"gru: validation {table['validation']:.4f} in epoch {table['best_epoch']} "
+        f"of {table['epochs']}" in output
+    )
 
 
 @pytest.fixture
@@ -80,17 +99,28 @@ def test_a_second_repro_runs_only_the_stage_code(under_dvc: StudyCopy) -> None:
 def test_comments_and_other_cells_and_datasets_run_no_stage_again(under_dvc: StudyCopy) -> None:
     with (under_dvc.root / "pipeline/training/fit.py").open("a") as file:
         file.write("# A comment.\n")
-    for path in ("pipeline/data/digits.py", "pipeline/models/other.py", "other.py", "conf/cell/other.yaml"):
+    for path in (
+        "pipeline/data/digits.py",
+        "pipeline/models/other.py",
+        "other.py",
+        "conf/cell/other.yaml",
+    ):
         with (under_dvc.root / path).open("a") as file:
             file.write("type: gru\n" if path.endswith("yaml") else "SOMETHING = 1\n")
     assert re.findall("Running stage '(.*)'", under_dvc.repro()) == ["code"]
-    under_dvc.edit("pipeline/data/generated.py", "_NEGATED = 0.2", "_NEGATED = 0.2 + 0")
+    under_dvc.edit(
+        "pipeline/data/synthetic.py", "_STRENGTHENED = 0.2, 0.3", "_STRENGTHENED = 0.2 + 0, 0.3"
+    )
     again = re.findall("Running stage '(.*)'", under_dvc.repro())
-    assert again == ["code", "download", "pad", "report"], "the archive and the arrays are unchanged, so no other stage runs"
+    assert again == ["code", "download", "pad", "report"], (
+        "the archive and the arrays are unchanged, so no other stage runs"
+    )
 
 
 @pytest.mark.long
-def test_a_larger_study_trains_what_is_new_and_a_changed_space_everything(under_dvc: StudyCopy) -> None:
+def test_a_larger_study_trains_what_is_new_and_a_changed_space_everything(
+    under_dvc: StudyCopy,
+) -> None:
     copy = under_dvc
     old = {path: (copy.root / path).read_text().splitlines() for path in TABLES}
     copy.edit("conf/study/smoke.yaml", "trials: 8", "trials: 10")
@@ -111,11 +141,19 @@ def test_a_larger_study_trains_what_is_new_and_a_changed_space_everything(under_
         pytest.param("tensorflow", ["hydra/launcher=submitit_local"], marks=pytest.mark.long),
     ],
 )
-def test_a_multirun_trains_a_grid_in_processes_of_its_own(finished: StudyCopy, backend: str, launcher: list[str]) -> None:
-    grid = ["cell=rnn,lstm", "train.learning_rate=1e-3,3e-3", "train.epochs=1", f"train.backend={backend}", *launcher]
+def test_a_multirun_trains_a_grid_in_processes_of_its_own(
+    finished: StudyCopy, backend: str, launcher: list[str]
+) -> None:
+    grid = [
+        "cell=rnn,lstm",
+        "train.learning_rate=1e-3,3e-3",
+        "train.epochs=1",
+        f"train.backend={backend}",
+        *launcher,
+    ]
     output = finished.run("python", "-m", "pipeline.train", "-m", "study=smoke", *grid)
     with sqlite3.connect(finished.root / "mlflow.db") as store:
-        (trained_on_it,) = store.execute(
+        (runs_with_backend,) = store.execute(
             "select count(*) from params where key = 'train.backend' and value = ?", [backend]
         ).fetchone()
-    assert trained_on_it == 4, output.stdout + output.stderr
+    assert runs_with_backend == 4, output.stdout + output.stderr

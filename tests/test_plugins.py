@@ -1,11 +1,11 @@
-"""A cell or a dataset of a user's own is found by import path, and what is wrong with one is one message."""
+"""Cells and datasets are found by import path, and a wrong one gives one message."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline.config import Cell, Columns, Task
+from pipeline.config.schema import Cell, Columns, Task
 from pipeline.data import registry
 from pipeline.errors import FairsweepError
 from pipeline.models.cells import check_cell
@@ -40,7 +40,7 @@ def test_an_object_is_found_in_the_projects_root_and_in_the_environment(project:
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "words"),
     [
         ("good", "key=good: expected an import path MODULE:NAME"),
         ("good:", "key=good:: expected an import path MODULE:NAME"),
@@ -48,24 +48,37 @@ def test_an_object_is_found_in_the_projects_root_and_in_the_environment(project:
         ("good:a.b", "key=good:a.b: expected an import path MODULE:NAME"),
         ("a..b:C", "key=a..b:C: expected an import path MODULE:NAME"),
         ("absent:VALUE", "key=absent:VALUE: There is no module absent in "),
-        ("good:OTHER", "key=good:OTHER: good does not define 'OTHER'. Correct the name after the colon."),
-        ("broken:VALUE", "key=broken:VALUE: broken cannot be imported: ZeroDivisionError: division by zero"),
-        ("package.inner:VALUE", "key=package.inner:VALUE: package.inner cannot be imported: ZeroDivisionError"),
+        (
+            "good:OTHER",
+            "key=good:OTHER: good does not define 'OTHER'. Correct the name after the colon.",
+        ),
+        (
+            "broken:VALUE",
+            "key=broken:VALUE: broken cannot be imported: ZeroDivisionError: division by zero",
+        ),
+        (
+            "package.inner:VALUE",
+            "key=package.inner:VALUE: package.inner cannot be imported: ZeroDivisionError",
+        ),
         ("ends:VALUE", "key=ends:VALUE: ends cannot be imported: SystemExit: 0"),
-        ("needs:VALUE", "needs cannot be imported: ModuleNotFoundError: No module named 'a_library_that_is_absent'"),
+        (
+            "needs:VALUE",
+            "needs cannot be imported: ModuleNotFoundError: No module named 'a_library_that_is_absent'",
+        ),
         ("lazy:VALUE", "lazy cannot be imported: RuntimeError: not today"),
     ],
 )
-def test_what_is_wrong_is_one_message(path: str, told: str, project: Path) -> None:
+def test_a_wrong_path_gives_one_message(path: str, words: str, project: Path) -> None:
     with pytest.raises(FairsweepError) as caught:
         load("key", path)
-    assert told in str(caught.value)
+    assert words in str(caught.value)
 
 
 def test_a_module_with_the_prefix_of_both_directions_is_refused(project: Path) -> None:
     check_cell(Cell("bi_good:VALUE"))
     with pytest.raises(
-        FairsweepError, match=r"^cell\.type=bi_cells:f: the prefix bi_ stands for both directions.*Rename the module\.$"
+        FairsweepError,
+        match=r"^cell\.type=bi_cells:f: the prefix bi_ stands for both directions.*Rename the module\.$",
     ):
         check_cell(Cell("bi_cells:f"))
 
@@ -79,18 +92,23 @@ def one_argument(task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "told"),
+    ("dataset", "words"),
     [
-        ("3", "expected a Dataset of pipeline.data.form, and it is a int"),
-        ("Dataset(one_argument)", "read must take (task, archive, columns): too many positional arguments"),
+        ("3", "expected a Dataset of pipeline.data.spec, and it is a int"),
+        (
+            "Dataset(one_argument)",
+            "read must take (task, archive, columns): too many positional arguments",
+        ),
         (
             "Dataset(one_argument, copy=no_archive)",
             "copy did not write data/package.txt. Set Dataset.archive to a file that it writes.",
         ),
     ],
 )
-def test_a_dataset_with_wrong_parts_is_one_message(dataset: str, told: str, project: Path) -> None:
-    names = "from pipeline.data.form import Dataset\nfrom test_plugins import no_archive, one_argument\n"
+def test_a_dataset_with_wrong_parts_gives_one_message(
+    dataset: str, words: str, project: Path
+) -> None:
+    names = "from pipeline.data.spec import Dataset\nfrom test_plugins import no_archive, one_argument\n"
     (project / "wrong.py").write_text(f"{names}DATASET = {dataset}\n")
     task = Task(name="wrong", source="wrong:DATASET")
 
@@ -100,4 +118,4 @@ def test_a_dataset_with_wrong_parts_is_one_message(dataset: str, told: str, proj
     with pytest.raises(FairsweepError) as caught:
         fetch_and_read()
     assert str(caught.value).startswith("task.source=wrong:DATASET: ")
-    assert told in str(caught.value)
+    assert words in str(caught.value)

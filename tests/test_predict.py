@@ -1,4 +1,6 @@
-"""Texts to labels: what a study's models say from the command line, in a pipe, on a terminal and behind a web server."""
+"""Texts to labels: what a study's models say from the command line, in a pipe, on a terminal and
+behind a web server.
+"""
 
 import contextlib
 import csv
@@ -27,23 +29,37 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.config import Cell, Config, Model, Task, Train, compose, hydra_arguments, hydra_source, quoted, to_object
-from pipeline.data.aclimdb import reviews
+from pipeline import verify
+from pipeline.config.cli import hydra_arguments, hydra_source
+from pipeline.config.compose import compose, quoted, to_object
+from pipeline.config.schema import Cell, Config, Model, Task, Train
 from pipeline.data.arrays import Data
-from pipeline.data.form import Form
+from pipeline.data.imdb import reviews
+from pipeline.data.spec import TaskSpec
 from pipeline.data.text import pad_tokens, tokenize
 from pipeline.errors import FairsweepError
-from pipeline.predict import Request, as_csv, as_table, champion_arm, chosen, lines, model_file, moved, texts
-from pipeline.search.champion import reproducible
+from pipeline.predict import (
+    Request,
+    as_csv,
+    as_table,
+    champion_arm,
+    chosen,
+    formatted,
+    lines,
+    model_file,
+    texts,
+)
 from pipeline.serving import carried, reader
+from pipeline.serving.keras_archive import reproducible
 from pipeline.serving.occlusion import occlusion
 from pipeline.serving.reader import Prediction, TextModel
-from pipeline.training import work
-from pipeline.verifying import names, recorded, replay
+from pipeline.training import worker
 from study_copy import ROOT, StudyCopy
 
 # Keras's own way of storing a variable does not know numpy 2's `copy` keyword yet.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 
 # A text of one line, and how many words of it the smoke study's models read and know.
 AWKWARD = {
@@ -90,7 +106,18 @@ AWKWARD = {
             "a\\\\${b} ${c",
             "$HOME",
         ),
-        *("[1,2]", "{a: b}", "true", "1e5", "-m", "--help", "choice(a,b)", "@x", "%d {0}", "\udcff"),
+        *(
+            "[1,2]",
+            "{a: b}",
+            "true",
+            "1e5",
+            "-m",
+            "--help",
+            "choice(a,b)",
+            "@x",
+            "%d {0}",
+            "\udcff",
+        ),
     ],
 )
 def test_a_text_comes_through_the_door_character_by_character(text: str) -> None:
@@ -136,7 +163,7 @@ def test_a_text_is_a_line_and_only_a_line(content: bytes, expected: list[str]) -
         (b"one\ntw\0o\n", "x, line 2: a NUL byte"),
     ],
 )
-def test_what_is_no_text_is_refused_with_its_line(content: bytes, told: str) -> None:
+def test_a_line_that_is_not_text_raises_with_its_number(content: bytes, told: str) -> None:
     with pytest.raises(FairsweepError) as refused:
         lines(content, "x")
     assert str(refused.value).startswith(told)
@@ -152,7 +179,10 @@ def test_a_request_names_its_texts_once(tmp_path: Path) -> None:
         (Request(text=" \n"), "text: is empty."),
         (Request(text=""), "text: is empty."),
         (Request(text="\udcff"), "text: holds bytes that are not UTF-8."),
-        (Request(file=str(tmp_path / "no.txt")), f"file={tmp_path / 'no.txt'}: cannot be read (No such file or directory)."),
+        (
+            Request(file=str(tmp_path / "no.txt")),
+            f"file={tmp_path / 'no.txt'}: cannot be read (No such file or directory).",
+        ),
         (Request(file=str(tmp_path)), f"file={tmp_path}: cannot be read (Is a directory)."),
     ):
         with pytest.raises(FairsweepError) as refused:
@@ -160,9 +190,17 @@ def test_a_request_names_its_texts_once(tmp_path: Path) -> None:
         assert str(refused.value).startswith(told)
 
 
-TOLD = [Prediction("positive", 0.98765, 12, 9), Prediction("négatif", 0.5, 0, 0), Prediction("日本", 1.0, 100, 7)]
+TOLD = [
+    Prediction("positive", 0.98765, 12, 9),
+    Prediction("négatif", 0.5, 0, 0),
+    Prediction("日本", 1.0, 100, 7),
+]
 ASKED = ['A "great", film\nindeed', "\x1b[2J\x07 ‮evil‬ " + "東京 " * 60, "word " * 100_000]
-MOVED = [[("great", 0.4321), ("film", -0.01234), ("a", 0.0001)], [], [(f"w{i}", 0.1) for i in range(20)]]
+MOVED = [
+    [("great", 0.4321), ("film", -0.01234), ("a", 0.0001)],
+    [],
+    [(f"w{i}", 0.1) for i in range(20)],
+]
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
@@ -182,8 +220,11 @@ def test_csv_gives_each_text_back() -> None:
         (one.probability, one.read, one.known) for one in TOLD
     ]
     assert [row["words"] for row in rows][:2] == ["great +0.4321; film -0.0123", ""]
-    assert moved(MOVED[2]) == [f"w{i} +0.1000" for i in range(8)]
-    assert as_csv(["a"], TOLD[:1], []) == "label,probability,read,known,text\npositive,0.987650,12,9,a\n"
+    assert formatted(MOVED[2]) == [f"w{i} +0.1000" for i in range(8)]
+    assert (
+        as_csv(["a"], TOLD[:1], [])
+        == "label,probability,read,known,text\npositive,0.987650,12,9,a\n"
+    )
 
 
 def test_a_table_is_aligned_and_nothing_in_a_text_moves_the_cursor() -> None:
@@ -198,7 +239,9 @@ def test_a_table_is_aligned_and_nothing_in_a_text_moves_the_cursor() -> None:
     assert rows[3].strip() == "no word changes it by itself"
     texts_of = [header, *rows[::2]]
     assert all(cell_len(row) <= 72 for row in texts_of)
-    begins = [row.index(word) for row, word in zip(texts_of, ("text", "A ", "[2J", "word"), strict=True)]
+    begins = [
+        row.index(word) for row, word in zip(texts_of, ("text", "A ", "[2J", "word"), strict=True)
+    ]
     assert len({cell_len(row[:place]) for row, place in zip(texts_of, begins, strict=True)}) == 1
     assert [row.endswith("…") for row in texts_of] == [False, False, True, True]
 
@@ -207,15 +250,18 @@ def test_a_table_is_aligned_and_nothing_in_a_text_moves_the_cursor() -> None:
 def at_smoke(smoke: StudyCopy, monkeypatch: pytest.MonkeyPatch) -> Iterator[StudyCopy]:
     """The working directory at the root of the whole study; arrays of other folders are forgotten."""
     monkeypatch.chdir(smoke.root)
-    work._load.cache_clear()
+    worker._load.cache_clear()
     yield smoke
-    work._load.cache_clear()
+    worker._load.cache_clear()
 
 
 @pytest.fixture(scope="module")
 def models(smoke: StudyCopy) -> dict[str, TextModel]:
     """Each cell's champion."""
-    return {arm: TextModel(smoke.root / f"runs/smoke/replicate/{arm}/champion.keras") for arm in ("rnn", "gru")}
+    return {
+        arm: TextModel(smoke.root / f"runs/smoke/replicate/{arm}/champion.keras")
+        for arm in ("rnn", "gru")
+    }
 
 
 def stored(smoke: StudyCopy, run: str) -> np.ndarray:
@@ -229,25 +275,40 @@ def stored(smoke: StudyCopy, run: str) -> np.ndarray:
 
 def by_row(smoke: StudyCopy, model: TextModel) -> tuple[list[str], np.ndarray]:
     """Texts of the test part as they stand in the archive, and which row of the arrays each became."""
-    rows = {row.tobytes(): place for place, row in enumerate(np.load(smoke.root / "data/smoke/arrays/test_tokens.npy"))}
-    raw = [one.text for one in reviews(smoke.root / "data/smoke/archive/reviews.tar.gz") if one.part == "test"]
+    rows = {
+        row.tobytes(): place
+        for place, row in enumerate(np.load(smoke.root / "data/smoke/arrays/test_tokens.npy"))
+    }
+    raw = [
+        one.text
+        for one in reviews(smoke.root / "data/smoke/archive/reviews.tar.gz")
+        if one.part == "test"
+    ]
     encoded = pad_tokens([model.encode(text) for text in raw], 40, "pre")
     return raw, np.array([rows[row.tobytes()] for row in encoded])
 
 
 @pytest.mark.parametrize("arm", ["rnn", "gru"])
-def test_raw_texts_get_what_their_rows_got_in_training(arm: str, smoke: StudyCopy, models: dict[str, TextModel]) -> None:
+def test_raw_texts_get_the_predictions_of_their_rows(
+    arm: str, smoke: StudyCopy, models: dict[str, TextModel]
+) -> None:
     model = models[arm]
     raw, places = by_row(smoke, model)
     assert len(set(places)) > 900
     expected = stored(smoke, model.reader.run)[places]
     told = model.predict(raw)
-    assert [one.label for one in told] == ["positive" if one > 0.5 else "negative" for one in expected]
-    np.testing.assert_allclose([one.probability for one in told], np.maximum(expected, 1 - expected), atol=1e-3)
+    assert [one.label for one in told] == [
+        "positive" if one > 0.5 else "negative" for one in expected
+    ]
+    np.testing.assert_allclose(
+        [one.probability for one in told], np.maximum(expected, 1 - expected), atol=1e-3
+    )
     assert [one.read for one in told] == [min(len(tokenize(text)), 40) for text in raw]
 
 
-def test_awkward_texts_are_labelled_in_a_pipe(smoke: StudyCopy, models: dict[str, TextModel]) -> None:
+def test_awkward_texts_are_labelled_in_a_pipe(
+    smoke: StudyCopy, models: dict[str, TextModel]
+) -> None:
     done = predict(smoke, "study=smoke", given="\r\n".join(AWKWARD).encode("utf-8-sig"))
     rows = rows_of(done.stdout.decode())
     assert [row["text"] for row in rows] == list(AWKWARD)
@@ -256,20 +317,32 @@ def test_awkward_texts_are_labelled_in_a_pipe(smoke: StudyCopy, models: dict[str
     }
     # Texts without a known word, of equally many words, are one to the model.
     for count in (0, 1, 2):
-        blind = {row["probability"] for row in rows if (int(row["read"]), int(row["known"])) == (count, 0)}
+        blind = {
+            row["probability"]
+            for row in rows
+            if (int(row["read"]), int(row["known"])) == (count, 0)
+        }
         assert len(blind) == 1
     expected = models["gru" if b"gru/" in done.stderr else "rnn"].predict(list(AWKWARD))
     assert [row["label"] for row in rows] == [one.label for one in expected]
-    assert [float(row["probability"]) for row in rows] == pytest.approx([one.probability for one in expected], abs=1e-4)
+    assert [float(row["probability"]) for row in rows] == pytest.approx(
+        [one.probability for one in expected], abs=1e-4
+    )
     blind_ones = sum(known == 0 for _, known in AWKWARD.values())
-    assert f"{blind_ones} of {len(AWKWARD)} texts hold no word that it knows" in done.stderr.decode()
+    assert (
+        f"{blind_ones} of {len(AWKWARD)} texts hold no word that it knows" in done.stderr.decode()
+    )
 
 
 def predict(
     smoke: StudyCopy, *words: str, given: bytes = b"", check: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[bytes]:
     """The command in the whole study, unwatched as it is no stage of it."""
-    env = {key: value for key, value in smoke.env.items() if not key.startswith(("FAIRSWEEP", "PYTHONPATH"))} | variables
+    env = {
+        key: value
+        for key, value in smoke.env.items()
+        if not key.startswith(("FAIRSWEEP", "PYTHONPATH"))
+    } | variables
     command = [sys.executable, "-m", "pipeline.predict", *words]
     done = subprocess.run(command, cwd=smoke.root, env=env, input=given, capture_output=True)
     assert not check or done.returncode == 0, done.stderr.decode()
@@ -289,7 +362,10 @@ def test_the_champion_is_the_reports(at_smoke: StudyCopy, tmp_path: Path) -> Non
 
 
 def test_another_replicate_is_taken_from_the_state(
-    at_smoke: StudyCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: dict[str, TextModel]
+    at_smoke: StudyCopy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    models: dict[str, TextModel],
 ) -> None:
     config, champion = compose(["study=smoke"]), models["gru"]
     other = f"gru/tuned/{1 - int(champion.reader.run[-1])}"
@@ -302,13 +378,15 @@ def test_another_replicate_is_taken_from_the_state(
     np.testing.assert_allclose(made, stored(at_smoke, other)[places], atol=1e-3)
     assert np.abs(stored(at_smoke, other) - stored(at_smoke, champion.reader.run)).max() > 0.01
     # A state of other arrays is not this one's, and one that has been removed is missed.
-    name = names.parse(other, config)
-    was = recorded.read(config, name)
-    assert replay.kept_model(replay.job_of(name, was), was, "another digest") is None
-    monkeypatch.setattr(replay, "STATE", tmp_path / "gone")
+    name = verify.parse(other, config)
+    was = verify.read(config, name)
+    assert verify.kept_model(verify.job_of(name, was), was, "another digest") is None
+    monkeypatch.setattr(verify, "STATE", tmp_path / "gone")
     with pytest.raises(FairsweepError, match=r"no longer in \.fairsweep/state") as refused:
         model_file(config, other, tmp_path)
-    assert f"python -m pipeline.verify study=smoke run={other} out=model.keras\n" in str(refused.value)
+    assert f"python -m pipeline.verify study=smoke run={other} out=model.keras\n" in str(
+        refused.value
+    )
 
 
 @pytest.mark.parametrize(
@@ -316,54 +394,81 @@ def test_another_replicate_is_taken_from_the_state(
     [
         (
             "gru/trial/3",
-            "run=gru/trial/3: a trial keeps no model. To train it again: python -m pipeline.verify study=smoke run=gru/trial/3",
+            "run=gru/trial/3: a trial keeps no model. To train it again: python -m pipeline.verify "
+            "study=smoke run=gru/trial/3",
         ),
-        ("rnn/article/1", "run=rnn/article/1: a recipe's run keeps no model. To train it again: python -m pipeline.verify"),
-        ("gru/trial/8", "run=gru/trial/8: runs/smoke/tune/gru/trials.csv has no such run. Of gru/trial it has numbers 0 to 7."),
+        (
+            "rnn/article/1",
+            "run=rnn/article/1: a recipe's run keeps no model. To train it again: python -m "
+            "pipeline.verify",
+        ),
+        (
+            "gru/trial/8",
+            "run=gru/trial/8: runs/smoke/tune/gru/trials.csv has no such run. Its numbers "
+            "of gru/trial: 0 to 7.",
+        ),
         ("lstm", "run=lstm: study smoke has no cell 'lstm'"),
         ("gru/3", "run=gru/3: expected ARM/KIND/NUMBER, such as run=rnn/trial/3."),
     ],
 )
-def test_a_run_without_a_model_names_what_to_do(run: str, told: str, at_smoke: StudyCopy, tmp_path: Path) -> None:
+def test_a_run_without_a_model_names_the_command(
+    run: str, told: str, at_smoke: StudyCopy, tmp_path: Path
+) -> None:
     with pytest.raises(FairsweepError) as refused:
         model_file(compose(["study=smoke"]), run, tmp_path)
     assert str(refused.value).startswith(told)
 
 
-def test_a_failed_replicate_has_no_model(at_smoke: StudyCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_replicate_has_no_model(
+    at_smoke: StudyCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = compose(["study=smoke"])
-    found = recorded.read(config, names.parse("gru/tuned/0", config))
-    failed = replace(found, row={**found.row, "state": "failed", "reason": "diverged"})
-    monkeypatch.setattr(recorded, "read", lambda config, name: failed)
-    with pytest.raises(FairsweepError, match=r"^run=gru/tuned/9: failed \(diverged\), so there is no model\. .* run=gru$"):
+    found = verify.read(config, verify.parse("gru/tuned/0", config))
+    failed = replace(found, values={**found.values, "state": "failed", "reason": "diverged"})
+    monkeypatch.setattr(verify, "read", lambda config, name: failed)
+    with pytest.raises(
+        FairsweepError,
+        match=r"^run=gru/tuned/9: failed \(diverged\), so there is no model\. .* run=gru$",
+    ):
         model_file(config, "gru/tuned/9", tmp_path)
 
 
-def test_what_keeps_no_champion_is_told_before_anything_is_loaded(
+def test_a_missing_champion_raises_before_anything_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke: StudyCopy
 ) -> None:
     monkeypatch.chdir(ROOT)
-    study, recipes, numbers = (compose([f"study={name}"]) for name in ("smoke", "article", "digits"))
+    study, recipes, numbers = (
+        compose([f"study={name}"]) for name in ("smoke", "article", "digits")
+    )
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FairsweepError, match="study article searches nothing"):
         model_file(recipes, None, tmp_path)
     with pytest.raises(
-        FairsweepError, match=r"^study smoke has no record of its runs of rnn: neither runs/smoke/replicate/rnn/replicates\.csv"
+        FairsweepError,
+        match=r"^runs/smoke/replicate/rnn/replicates\.csv and results/smoke/scores/replicates\.csv are missing",
     ):
         model_file(study, None, tmp_path)
     folder = tmp_path / "runs/digits/replicate/gru"
     folder.mkdir(parents=True)
     old = smoke.root / "runs/smoke/replicate/gru/champion.keras"
-    with pytest.raises(FairsweepError, match=r"neither runs/digits/replicate/gru/replicates\.csv"):
+    with pytest.raises(
+        FairsweepError, match=r"runs/digits/replicate/gru/replicates\.csv and .* are missing"
+    ):
         model_file(numbers, "gru", tmp_path)
-    (folder / "replicates.csv").write_text("study,arm\n")
-    with pytest.raises(FairsweepError, match=r"champion\.keras is missing\. Write it again: dvc checkout"):
+    (folder / "replicates.csv").write_text("repeat,arm\n")
+    with pytest.raises(
+        FairsweepError, match=r"champion\.keras is missing\. Write it again: dvc checkout"
+    ):
         model_file(numbers, "gru", tmp_path)
     own = replace(reader.read(old), study="digits", words=None)
     (folder / "champion.keras").write_bytes(reproducible(old.read_bytes(), carried.members(own)))
-    with pytest.raises(FairsweepError, match="study digits learns from numbers, and predict takes texts"):
+    with pytest.raises(
+        FairsweepError, match="study digits learns from numbers, and predict takes texts"
+    ):
         model_file(numbers, "gru", tmp_path)
-    (folder / "champion.keras").write_bytes(reproducible(old.read_bytes(), carried.members(replace(own, words=[]))))
+    (folder / "champion.keras").write_bytes(
+        reproducible(old.read_bytes(), carried.members(replace(own, words=[])))
+    )
     with pytest.raises(FairsweepError, match="its source gives numbers in place of words"):
         model_file(numbers, "gru", tmp_path)
     (folder / "champion.keras").write_bytes(b"nothing")
@@ -371,22 +476,28 @@ def test_what_keeps_no_champion_is_told_before_anything_is_loaded(
         model_file(numbers, "gru", tmp_path)
 
 
-def test_a_model_that_lies_elsewhere_says_itself_what_it_is_of(smoke: StudyCopy, tmp_path: Path) -> None:
+def test_a_model_elsewhere_names_its_study_and_run(smoke: StudyCopy, tmp_path: Path) -> None:
     path = tmp_path / "a model, copied.keras"
     path.write_bytes((smoke.root / "runs/smoke/replicate/gru/champion.keras").read_bytes())
     assert chosen(Request(model=str(path)), tmp_path) == path
-    with pytest.raises(FairsweepError, match="leave study and run out"):
+    with pytest.raises(FairsweepError, match="Leave out study and run"):
         chosen(Request(model=str(path), run="gru"), tmp_path)
-    path.write_bytes(reproducible(path.read_bytes(), carried.members(replace(reader.read(path), words=None))))
+    path.write_bytes(
+        reproducible(path.read_bytes(), carried.members(replace(reader.read(path), words=None)))
+    )
     with pytest.raises(FairsweepError, match="predict takes texts"):
         chosen(Request(model=str(path)), tmp_path)
 
 
-def test_occlusion_is_what_an_unknown_word_in_place_of_the_word_does(models: dict[str, TextModel]) -> None:
+def test_occlusion_is_the_effect_of_an_unknown_word_in_its_place(
+    models: dict[str, TextModel],
+) -> None:
     model, text = models["gru"], "Great film, great cast: not boring, zyzzyva! " + "x " * 10
     (told,) = model.predict([text])
     found = dict(occlusion(model, text, told))
-    assert set(found) == {word for word in tokenize(text) if word in model.ranks and model.ranks[word] <= 156}
+    assert set(found) == {
+        word for word in tokenize(text) if word in model.ranks and model.ranks[word] <= 156
+    }
     for word, change in found.items():
         hidden = " ".join("qwxz" if one == word else one for one in tokenize(text))
         (other,) = model.predict([hidden])
@@ -407,7 +518,7 @@ def test_several_classes_and_rows_cut_to_lengths_of_their_own(padding: str, tmp_
     from pipeline.models.build import build_model
     from pipeline.training.fit import model_bytes
 
-    form = Form("classes", outputs=3, length=8, classes=["land", "sea", "sky"])
+    spec = TaskSpec("classes", outputs=3, length=8, classes=["land", "sea", "sky"])
     config = Config(
         name="tiny",
         task=Task(name="tiny", source="csv", length=8, vocabulary=9, padding=padding),
@@ -416,11 +527,13 @@ def test_several_classes_and_rows_cut_to_lengths_of_their_own(padding: str, tmp_
         train=Train(backend=keras.backend.backend(), buckets=2),
         seed=3,
     )
-    model = build_model(config, form)
+    model = build_model(config, spec)
     rows = pad_tokens([[1, 4], [1, 5, 6], [1, 4], [1, 2, 3, 4, 5, 6, 7, 8]], 8, padding)
     none = np.zeros(0)
-    data = Data(form, rows, none, none, none, none, "digest", False)
-    (tmp_path / "vocabulary.json").write_text(json.dumps(["wave", "cloud", "stone", "tide", "moon"]))
+    data = Data(spec, rows, none, none, none, none, "digest", False)
+    (tmp_path / "vocabulary.json").write_text(
+        json.dumps(["wave", "cloud", "stone", "tide", "moon"])
+    )
     own = carried.reader(config, data, tmp_path, "gru/tuned/0")
     assert own.lengths == [3, 8]
     path = tmp_path / "model.keras"
@@ -435,15 +548,22 @@ def test_several_classes_and_rows_cut_to_lengths_of_their_own(padding: str, tmp_
         powers = np.exp(logits.astype(float))
         np.testing.assert_allclose(made[row], powers / powers.sum(), atol=1e-6)
     told = read.predict(asked)
-    assert [one.label for one in told] == [form.classes[best] for best in made.argmax(axis=1)]
+    assert [one.label for one in told] == [spec.classes[best] for best in made.argmax(axis=1)]
     assert [(one.read, one.known) for one in told] == [(2, 2), (1, 1), (4, 4), (8, 8)]
     # Keras itself still reads the file.
-    np.testing.assert_array_equal(keras.models.load_model(path).get_weights()[0], model.get_weights()[0])
+    np.testing.assert_array_equal(
+        keras.models.load_model(path).get_weights()[0], model.get_weights()[0]
+    )
 
 
 def test_a_terminal_shows_a_table_that_fits(smoke: StudyCopy) -> None:
     """A real terminal, 60 columns wide."""
-    words = ["study=smoke", "run=gru", "explain=true", "text=Great, really great: " + "not a film of words " * 10]
+    words = [
+        "study=smoke",
+        "run=gru",
+        "explain=true",
+        "text=Great, really great: " + "not a film of words " * 10,
+    ]
     status, shown = on_terminal(smoke, words)
     assert status == 0, shown
     told, header, row, moved = shown.splitlines()
@@ -457,20 +577,33 @@ def test_a_terminal_shows_a_table_that_fits(smoke: StudyCopy) -> None:
     assert " +0." in moved or " -0." in moved
 
 
-def test_a_terminal_without_a_text_is_told_how_to_give_one(smoke: StudyCopy) -> None:
+def test_a_terminal_without_a_text_prints_how_to_give_one(smoke: StudyCopy) -> None:
     status, shown = on_terminal(smoke, ["study=smoke"])
     assert status == 1
-    assert shown == 'error: nothing to label: give text="…" or file=reviews.txt, or pipe texts in, one a line.'
+    assert (
+        shown
+        == 'error: nothing to label: give text="…" or file=reviews.txt, or pipe texts in, one per line.'
+    )
 
 
 def on_terminal(smoke: StudyCopy, words: list[str]) -> tuple[int, str]:
     """Exit status and output of the command on a terminal of 24 lines of 60 columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
-    env = {key: value for key, value in smoke.env.items() if not key.startswith(("FAIRSWEEP", "PYTHONPATH", "COLUMNS"))}
+    env = {
+        key: value
+        for key, value in smoke.env.items()
+        if not key.startswith(("FAIRSWEEP", "PYTHONPATH", "COLUMNS"))
+    }
     command = [sys.executable, "-m", "pipeline.predict", *words]
     process = subprocess.Popen(
-        command, cwd=smoke.root, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        command,
+        cwd=smoke.root,
+        env=env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
     )
     os.close(theirs)
     shown = b""
@@ -484,15 +617,24 @@ def on_terminal(smoke: StudyCopy, words: list[str]) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def registered(smoke: StudyCopy) -> dict[str, dict[str, Any]]:
-    """Each arm's registered version: its folder, its tags and its description; and which of them is the champion's."""
+    """Each arm's registered version: its folder, its tags and its description; and which of them is
+    the champion's.
+    """
     with contextlib.closing(sqlite3.connect(smoke.root / "mlflow.db")) as store:
-        aliases = dict(store.execute("select alias, version from registered_model_aliases").fetchall())
+        aliases = dict(
+            store.execute("select alias, version from registered_model_aliases").fetchall()
+        )
         found = {}
         for alias, version in aliases.items():
             (row,) = store.execute(
-                "select storage_location, description from model_versions where version = ?", [version]
+                "select storage_location, description from model_versions where version = ?",
+                [version],
             ).fetchall()
-            tags = dict(store.execute("select key, value from model_version_tags where version = ?", [version]).fetchall())
+            tags = dict(
+                store.execute(
+                    "select key, value from model_version_tags where version = ?", [version]
+                ).fetchall()
+            )
             found[alias] = {
                 "folder": Path(row[0].removeprefix("file://")),
                 "description": row[1],
@@ -502,7 +644,9 @@ def registered(smoke: StudyCopy) -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_a_registered_model_has_its_card_and_its_run(smoke: StudyCopy, registered: dict[str, dict[str, Any]]) -> None:
+def test_a_registered_model_has_its_card_and_its_run(
+    smoke: StudyCopy, registered: dict[str, dict[str, Any]]
+) -> None:
     assert registered.keys() == {"rnn", "gru", "champion"}
     for arm in ("rnn", "gru"):
         card = (smoke.root / f"results/smoke/report/cards/{arm}.md").read_text("utf-8")
@@ -510,8 +654,12 @@ def test_a_registered_model_has_its_card_and_its_run(smoke: StudyCopy, registere
         run = registered[arm]["tags"]["run"]
         assert reader.read(smoke.root / f"runs/smoke/replicate/{arm}/champion.keras").run == run
         assert card.startswith(f"# Model card: {run} of study smoke\n")
-    champion = next(arm for arm in ("rnn", "gru") if registered[arm]["version"] == registered["champion"]["version"])
-    assert "It is the study's champion" in registered[champion]["description"]
+    champion = next(
+        arm
+        for arm in ("rnn", "gru")
+        if registered[arm]["version"] == registered["champion"]["version"]
+    )
+    assert "It is the champion of the study" in registered[champion]["description"]
 
 
 ALONE = """
@@ -530,9 +678,26 @@ def test_a_registered_model_reads_raw_texts_without_the_project(
 ) -> None:
     folder, asked = registered["gru"]["folder"], ["Great film", "", "boring <br /> zyzzyva"]
     needed = (folder / "requirements.txt").read_text().split()
-    assert [one.split("==")[0] for one in needed] == ["mlflow", "keras", "jax", "numpy", "omegaconf", "pandas"]
-    env = {key: value for key, value in smoke.env.items() if not key.startswith(("FAIRSWEEP", "PYTHONPATH"))}
-    done = subprocess.run([sys.executable, "-c", ALONE, json.dumps(asked)], cwd=folder, env=env, capture_output=True, text=True)
+    assert [one.split("==")[0] for one in needed] == [
+        "mlflow",
+        "keras",
+        "jax",
+        "numpy",
+        "omegaconf",
+        "pandas",
+    ]
+    env = {
+        key: value
+        for key, value in smoke.env.items()
+        if not key.startswith(("FAIRSWEEP", "PYTHONPATH"))
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, json.dumps(asked)],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout.splitlines()[-1])
     for row, one in zip(rows, models["gru"].predict(asked), strict=True):
@@ -545,11 +710,32 @@ def served(smoke: StudyCopy, model: str, folder: Path) -> Iterator[str]:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    env = {key: value for key, value in smoke.env.items() if not key.startswith(("FAIRSWEEP", "PYTHONPATH"))}
-    env |= {"MLFLOW_TRACKING_URI": f"sqlite:///{smoke.root}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
+    env = {
+        key: value
+        for key, value in smoke.env.items()
+        if not key.startswith(("FAIRSWEEP", "PYTHONPATH"))
+    }
+    env |= {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{smoke.root}/mlflow.db",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    command = [
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        model,
+        "--env-manager",
+        "local",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             address, until = f"http://127.0.0.1:{port}", time.monotonic() + 300
             while True:
@@ -569,7 +755,9 @@ def served(smoke: StudyCopy, model: str, folder: Path) -> Iterator[str]:
 def ask(address: str, body: Any) -> tuple[int, Any]:
     """Status and answer of one request."""
     content = json.dumps(body).encode()
-    request = urllib.request.Request(f"{address}/invocations", content, {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{address}/invocations", content, {"Content-Type": "application/json"}
+    )
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.status, json.loads(answer.read())
@@ -578,13 +766,23 @@ def ask(address: str, body: Any) -> tuple[int, Any]:
 
 
 @pytest.mark.long
-def test_mlflow_serves_the_champion_on_raw_texts(smoke: StudyCopy, models: dict[str, TextModel], tmp_path: Path) -> None:
-    arm = json.loads((smoke.root / "results/smoke/report/metrics.json").read_text())["champion"]["arm"]
+def test_mlflow_serves_the_champion_on_raw_texts(
+    smoke: StudyCopy, models: dict[str, TextModel], tmp_path: Path
+) -> None:
+    arm = json.loads((smoke.root / "results/smoke/report/metrics.json").read_text())["champion"][
+        "arm"
+    ]
     asked = [text[:1000] for text in AWKWARD]
-    expected = [{**vars(one), "probability": pytest.approx(one.probability, abs=1e-4)} for one in models[arm].predict(asked)]
+    expected = [
+        {**vars(one), "probability": pytest.approx(one.probability, abs=1e-4)}
+        for one in models[arm].predict(asked)
+    ]
     with served(smoke, "models:/fairsweep-smoke@champion", tmp_path) as address:
         assert ask(address, {"inputs": asked}) == (200, {"predictions": expected})
-        assert ask(address, {"dataframe_records": [{"text": text} for text in asked]}) == (200, {"predictions": expected})
+        assert ask(address, {"dataframe_records": [{"text": text} for text in asked]}) == (
+            200,
+            {"predictions": expected},
+        )
         split = {"columns": ["text"], "data": [[text] for text in asked]}
         assert ask(address, {"dataframe_split": split}) == (200, {"predictions": expected})
         for wrong in (

@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import Cell, Config, Model, Task, Train
+from pipeline.config.schema import Cell, Config, Model, Task, Train
 from pipeline.data import arrays, registry
 from pipeline.training.fit import fit
 from pipeline.training.protocol import PROTOCOL
 
 GOLDEN = Path(__file__).with_name("golden.json")
-TASK = Task(name="generated", source="generated", length=40, vocabulary=160)
+TASK = Task(name="synthetic", source="synthetic", length=40, vocabulary=160)
 # Between two processors losses differ in the fifth digit.
 TOLERANCE = 2e-3
 ADVICE = (
-    "numbers moved. If that is meant, raise PROTOCOL in pipeline/training/protocol.py, add a [Protocol] line to CHANGELOG.md, "
+    "numbers moved. If that is meant, raise PROTOCOL in pipeline/training/protocol.py, add a "
+    "[Protocol] line to CHANGELOG.md, "
     "and let golden.json be:"
 )
 
@@ -41,16 +42,23 @@ def found(generated_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("golden")
     arrays.write(registry.read(TASK, generated_archive), TASK, folder / "arrays", folder / "sealed")
     data = arrays.load(folder / "arrays", TASK, 0)
-    return {"protocol": PROTOCOL, "validation_loss": {cell: losses(cell, data) for cell in ("rnn", "gru", "lstm")}}
+    return {
+        "protocol": PROTOCOL,
+        "validation_loss": {cell: losses(cell, data) for cell in ("rnn", "gru", "lstm")},
+    }
 
 
 def test_three_golden_trainings_give_the_numbers_of_this_protocol(found: dict) -> None:
     golden = json.loads(GOLDEN.read_text())
     document = f"{ADVICE}\n{json.dumps(found)}"
     for cell, was in golden["validation_loss"].items():
-        assert np.abs(np.subtract(found["validation_loss"][cell], was)).max() < TOLERANCE, f"{cell}: {document}"
+        assert np.abs(np.subtract(found["validation_loss"][cell], was)).max() < TOLERANCE, (
+            f"{cell}: {document}"
+        )
     assert set(golden["validation_loss"]) == set(found["validation_loss"])
-    assert golden["protocol"] == PROTOCOL, f"PROTOCOL is {PROTOCOL} and golden.json of {golden['protocol']}: {document}"
+    assert golden["protocol"] == PROTOCOL, (
+        f"PROTOCOL is {PROTOCOL} and golden.json of {golden['protocol']}: {document}"
+    )
 
 
 def test_the_golden_trainings_learn_so_that_a_change_would_show() -> None:

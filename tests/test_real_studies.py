@@ -17,11 +17,17 @@ def gaps(root: Path, study: str) -> dict[tuple[str, str], dict]:
 
 
 @pytest.mark.parametrize("study", ["co2", "digits", "imdb"])
-def test_a_whole_study_gives_the_committed_gaps(study: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_whole_study_gives_the_committed_gaps(
+    study: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Another processor rounds differently, so each gap is only expected within its committed interval."""
     copy = StudyCopy(tmp_path / "study", study)
     if study == "imdb":
-        copy.edit("conf/task/imdb.yaml", "${oc.env:IMDB_ARCHIVE,null}", str(request.getfixturevalue("imdb_archive")))
+        copy.edit(
+            "conf/task/imdb.yaml",
+            "${oc.env:IMDB_ARCHIVE,null}",
+            str(request.getfixturevalue("imdb_archive")),
+        )
     copy.repro()
     found, committed = gaps(copy.root, study), gaps(ROOT, study)
     assert found.keys() == committed.keys()

@@ -1,4 +1,4 @@
-"""One cell under two names, really trained: other training seeds and nothing else, so neither may win."""
+"""One cell under two names, with real trainings: only the seeds differ, so neither may win."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> StudyCopy:
     copy = StudyCopy(tmp_path_factory.mktemp("twice") / "study", "smoke")
     (copy.root / "conf/cell/gru_again.yaml").write_text("type: gru\n")
     copy.edit("conf/study/smoke.yaml", "cells: [rnn, gru]", "cells: [gru, gru_again]")
-    copy.edit("conf/study/smoke.yaml", "trials: 8, headline: 2", "trials: 24, headline: 4")
+    copy.edit("conf/study/smoke.yaml", "trials: 8, budget: 2", "trials: 24, budget: 4")
     copy.repro()
     return copy
 

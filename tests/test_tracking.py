@@ -1,25 +1,27 @@
-"""What is left in a real store when a stage ends early."""
+"""The runs in a real store after a stage ended early."""
 
 from pathlib import Path
 
 import pytest
 
 from pipeline import tracking
-from pipeline.config import Cell, Config, Task
-from pipeline.search.state import Job, Record, State, settings
+from pipeline.config.schema import Cell, Config, Task
+from pipeline.search.run_store import Job, Record, State, settings
 from pipeline.tracking import Tracker
 from pipeline.training.fit import Run
 
-CONFIG = Config(name="tiny", cells=["rnn"], task=Task(name="tiny", source="generated"), cell=Cell("rnn", "rnn"))
+CONFIG = Config(
+    name="tiny", cells=["rnn"], task=Task(name="tiny", source="synthetic"), cell=Cell("rnn", "rnn")
+)
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-def test_a_run_that_an_interrupt_cut_short_ends_as_killed_and_is_finished_later(
+def test_an_interrupted_run_ends_as_killed_and_is_finished_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     job = Job("trial", 0, CONFIG, [])
-    record = Record(job, Run(), 1, "here", 0.0)
+    record = Record(job, Run(), 1, "worker", 0.0)
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -30,7 +32,7 @@ def test_a_run_that_an_interrupt_cut_short_ends_as_killed_and_is_finished_later(
         return sorted(run.info.status for run in store.search_runs(experiments))
 
     def stage(state: State) -> None:
-        with Tracker.open(CONFIG, "tune", "a" * 64, state) as tracker:
+        with Tracker(CONFIG, "tune", "a" * 64, state).recording() as tracker:
             tracker.log(record)
 
     with State.open(settings(CONFIG, "tune", "a" * 64)) as state:

@@ -1,17 +1,18 @@
-"""A study is watched: on real terminals, in a pipe, on MLflow's, Optuna's and Dask's pages; and nobody who watches changes it."""
+"""Watching a study, on terminals and on web pages, shows its progress and changes nothing."""
 
 import importlib.util
 import json
 import os
 import re
 import shutil
-import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -19,9 +20,11 @@ import pytest
 import yaml
 from playwright.sync_api import sync_playwright
 
-from pipeline.config import Cluster, Config, compose, hydra_arguments
+from pipeline.config.cli import hydra_arguments
+from pipeline.config.compose import compose
+from pipeline.config.schema import Cluster, Config
 from pipeline.errors import FairsweepError
-from pipeline.search.workers import workers
+from pipeline.search.workers import open_workers
 from study_copy import ROOT, StudyCopy, files
 from terminal import COLOUR, Terminal
 from test_browser import CHROMIUM, FLAGS
@@ -34,7 +37,9 @@ DONE = "smoke: every run is done"
 
 def lacks(package: str) -> pytest.MarkDecorator:
     missing = importlib.util.find_spec(package) is None
-    return pytest.mark.skipif(missing, reason=f"{package} is not installed: it is in the extra `dashboards`")
+    return pytest.mark.skipif(
+        missing, reason=f"{package} is not installed: it is in the extra `dashboards`"
+    )
 
 
 def test_in_a_pipe_the_table_is_printed_once(smoke: StudyCopy) -> None:
@@ -45,16 +50,24 @@ def test_in_a_pipe_the_table_is_printed_once(smoke: StudyCopy) -> None:
     assert printed.splitlines()[0] == DONE
     assert lines[1] == ["arm", "trials", "best", "replicates", "epochs/hour", "took", "left"]
     for arm, cells in zip(("rnn", "gru"), lines[2:4], strict=True):
-        best = max(re.findall(r"^0,\w+,\d+,complete,,\d+,\w+,\d+,\d+,(0\.\d+)", trials(smoke, arm), re.MULTILINE), key=float)
+        best = max(
+            re.findall(
+                r"^0,\w+,\d+,complete,,\d+,\w+,\d+,\d+,(0\.\d+)", trials(smoke, arm), re.MULTILINE
+            ),
+            key=float,
+        )
         assert cells[:8] == [arm, "8", "of", "8", f"{float(best):.4f}", "4", "of", "4"]
         assert cells[-1] == "done"
-    assert lines[4:] == [["The", "report", "is", "there:", "results/smoke/report/report.html"]]
-    assert (files(smoke.root / ".fairsweep/state"), sorted((smoke.root / "runs/hydra").glob("*"))) == before
+    assert lines[4:] == [["Report:", "results/smoke/report/report.html"]]
+    assert (
+        files(smoke.root / ".fairsweep/state"),
+        sorted((smoke.root / "runs/hydra").glob("*")),
+    ) == before
 
 
 def test_a_command_that_reads_makes_no_multirun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    with pytest.raises(FairsweepError, match="-m: watch makes no multirun"):
+    with pytest.raises(FairsweepError, match="-m: watch has no multirun"):
         hydra_arguments("watch", ["-m", "study=smoke,digits"], Config, folder=False)
 
 
@@ -66,7 +79,7 @@ def trials(study: StudyCopy, arm: str) -> str:
     ("columns", "titles", "env"),
     [
         (80, ["arm", "trials", "best", "replicates", "epochs/hour", "took", "left"], {}),
-        (40, ["arm", "trials", "best", "left"], {"NO_COLOR": "1"}),
+        (44, ["arm", "trials", "best", "replicates", "left"], {"NO_COLOR": "1"}),
     ],
 )
 def test_on_a_terminal_the_table_stays_until_ctrl_c(
@@ -96,7 +109,9 @@ def test_a_terminal_that_cannot_draw_is_treated_as_a_pipe(smoke: StudyCopy) -> N
 
 
 @pytest.mark.long
-def test_a_stage_shows_the_whole_study_on_its_terminal_and_to_others(smoke: StudyCopy, tmp_path: Path) -> None:
+def test_a_stage_shows_the_whole_study_on_its_terminal_and_to_others(
+    smoke: StudyCopy, tmp_path: Path
+) -> None:
     copy = StudyCopy(tmp_path / "study", "smoke")
     for part in ("data", "runs", ".fairsweep"):
         shutil.copytree(smoke.root / part, copy.root / part, dirs_exist_ok=True)
@@ -104,7 +119,10 @@ def test_a_stage_shows_the_whole_study_on_its_terminal_and_to_others(smoke: Stud
         if json.loads((path.parent / "settings.json").read_text())["cell"]["arm"] == "gru":
             path.unlink()
     stage = (sys.executable, "-m", "pipeline.tune", "study=smoke", "cell=gru", "cluster.workers=1")
-    with Terminal(stage, copy.root, copy.env, 80) as terminal, Terminal(WATCH, copy.root, copy.env, 40) as other:
+    with (
+        Terminal(stage, copy.root, copy.env, 80) as terminal,
+        Terminal(WATCH, copy.root, copy.env, 40) as other,
+    ):
         for one in (terminal, other):
             shown = one.until(lambda text: "tune gru on 1 worker" in text and "6 of 8" in text, 300)
             assert re.search(r"^ +rnn +8 of 8", shown, re.MULTILINE)
@@ -118,7 +136,9 @@ def test_a_stage_shows_the_whole_study_on_its_terminal_and_to_others(smoke: Stud
     assert len(last) == 1
     assert re.fullmatch(r"tune gru: 8 of 8 finished, best 0\.\d{4}, in \d+ (s|min)", last[0])
     spared = "timings.csv"
-    assert files(copy.root / "runs/smoke/tune/gru", spared) == files(smoke.root / "runs/smoke/tune/gru", spared)
+    assert files(copy.root / "runs/smoke/tune/gru", spared) == files(
+        smoke.root / "runs/smoke/tune/gru", spared
+    )
 
 
 def tags(store: sqlite3.Connection, table: str) -> dict[str, str]:
@@ -129,20 +149,34 @@ def test_mlflow_tells_the_answer_by_names_and_notes(smoke: StudyCopy) -> None:
     metrics = json.loads((smoke.root / "results/smoke/report/metrics.json").read_text())
     with sqlite3.connect(smoke.root / "mlflow.db") as store:
         experiment = dict(store.execute("select key, value from experiment_tags").fetchall())
-        parents = (
-            "select run_uuid, name from runs where run_uuid not in (select run_uuid from tags where key = 'mlflow.parentRunId')"
+        parents = "select run_uuid, name from runs where run_uuid not in (select run_uuid from tags where key = 'mlflow.parentRunId')"
+        names = {
+            name: run
+            for run, name in store.execute(parents).fetchall()
+            if not name.startswith("train ")
+        }
+        notes = dict(
+            store.execute(
+                "select run_uuid, value from tags where key = 'mlflow.note.content'"
+            ).fetchall()
         )
-        names = {name: run for run, name in store.execute(parents).fetchall() if not name.startswith("train ")}
-        notes = dict(store.execute("select run_uuid, value from tags where key = 'mlflow.note.content'").fetchall())
-        tests = dict(store.execute("select run_uuid, value from metrics where key = 'test'").fetchall())
-        model = store.execute("select description from registered_models where name = 'fairsweep-smoke'").fetchone()[0]
-        versions = [row[0] for row in store.execute("select description from model_versions").fetchall()]
+        tests = dict(
+            store.execute("select run_uuid, value from metrics where key = 'test'").fetchall()
+        )
+        model = store.execute(
+            "select description from registered_models where name = 'fairsweep-smoke'"
+        ).fetchone()[0]
+        versions = [
+            row[0] for row in store.execute("select description from model_versions").fetchall()
+        ]
     report = next(run for name, run in names.items() if name.startswith("report: "))
     winner = metrics["winner"]
     title = f"{winner} is better than every other cell" if winner else "No single winner"
     assert f"report: {title}" in names
     first, text, _ = experiment["mlflow.note.content"].split("\n\n")
-    assert first.startswith(f"{title}: [the report](#/experiments/1/runs/{report}/artifacts/report.html)")
+    assert first.startswith(
+        f"{title}: [the report](#/experiments/1/runs/{report}/artifacts/report.html)"
+    )
     assert text == notes[report]
     assert text in (smoke.root / "results/smoke/report/report.md").read_text()
     assert (smoke.root / f"mlruns/1/{report}/artifacts/report.html").read_bytes() == (
@@ -154,12 +188,16 @@ def test_mlflow_tells_the_answer_by_names_and_notes(smoke: StudyCopy) -> None:
         assert f"The best is trial {best['trial']}, " in notes[run]
         assert all(override in notes[run] for override in best["overrides"])
         assert tests[run] == pytest.approx(metrics["arms"][arm]["tuned"]["mean"], rel=1e-3)
-        (again,) = (run for name, run in names.items() if name.startswith(f"replicate {arm}: mean "))
+        (again,) = (
+            run for name, run in names.items() if name.startswith(f"replicate {arm}: mean ")
+        )
         assert "2 tuned: mean 0." in notes[again]
         assert "2 article: mean 0." in notes[again]
         assert tests[again] == pytest.approx(metrics["arms"][arm]["replicates"]["mean"], rel=1e-3)
     assert text in model
-    cards = [(smoke.root / f"results/smoke/report/cards/{arm}.md").read_text() for arm in ("rnn", "gru")]
+    cards = [
+        (smoke.root / f"results/smoke/report/cards/{arm}.md").read_text() for arm in ("rnn", "gru")
+    ]
     assert {told[:1000] for told in versions if told} == {card[:1000] for card in cards}
 
 
@@ -171,7 +209,12 @@ def test_mlflows_own_pages_lead_to_the_answer(smoke: StudyCopy, tmp_path: Path) 
         context = browser.new_context(viewport={"width": 1360, "height": 800})
         context.set_default_timeout(120_000)
         # MLflow's pages ask other hosts for this and that.
-        context.route("**/*", lambda route: route.continue_() if route.request.url.startswith(address) else route.abort())
+        context.route(
+            "**/*",
+            lambda route: (
+                route.continue_() if route.request.url.startswith(address) else route.abort()
+            ),
+        )
         page = context.new_page()
         page.goto(f"{address}/#/experiments", wait_until="domcontentloaded")
         page.get_by_text(re.compile("^(No single winner|.+ is better): ")).wait_for()
@@ -189,7 +232,10 @@ def test_mlflows_own_pages_lead_to_the_answer(smoke: StudyCopy, tmp_path: Path) 
         for arm in ("rnn", "gru"):
             runs.get_by_text(re.compile(rf"^tune {arm}: best 0\.\d{{4}}$")).wait_for()
             runs.get_by_text(re.compile(rf"^replicate {arm}: mean 0\.\d{{4}}$")).wait_for()
-        titles = [runs.get_by_role("columnheader", name=name).first for name in ("test", "best_validation", "epochs", "seconds")]
+        titles = [
+            runs.get_by_role("columnheader", name=name).first
+            for name in ("test", "best_validation", "epochs", "seconds")
+        ]
         places = [(title.bounding_box() or {})["x"] for title in titles]
         assert places == sorted(places)
         browser.close()
@@ -197,7 +243,7 @@ def test_mlflows_own_pages_lead_to_the_answer(smoke: StudyCopy, tmp_path: Path) 
 
 @lacks("bokeh")
 def test_dasks_pages_answer_on_the_loopback_address_alone() -> None:
-    with workers(Cluster(workers=1, dashboard=True)) as pool:
+    with open_workers(Cluster(workers=1, dashboard=True)) as pool:
         assert pool.pages is not None
         assert pool.pages.startswith("http://127.0.0.1:")
         for page in ("status", "workers", "tasks"):
@@ -205,7 +251,7 @@ def test_dasks_pages_answer_on_the_loopback_address_alone() -> None:
                 assert b"Dask" in answer.read()
         assert set(listening(psutil.Process())) == {"127.0.0.1"}
         # A second study has pages of its own.
-        with workers(Cluster(workers=1, dashboard=True)) as other:
+        with open_workers(Cluster(workers=1, dashboard=True)) as other:
             assert other.pages != pool.pages
 
 
@@ -214,15 +260,15 @@ def test_dasks_pages_are_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -
     assert not compose(["study=smoke"]).cluster.dashboard
     monkeypatch.setenv("FAIRSWEEP_DASHBOARD", "true")
     assert compose(["study=smoke"]).cluster.dashboard is True
-    with workers(Cluster(workers=1)) as pool:
+    with open_workers(Cluster(workers=1)) as pool:
         assert pool.pages is None
         assert set(listening(psutil.Process())) == {"127.0.0.1"}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("bokeh") is not None, reason="bokeh is installed")
 def test_dasks_pages_without_their_package_are_refused() -> None:
-    refused = r"cluster\.dashboard=true: needs the package bokeh.*pip install bokeh"
-    with pytest.raises(FairsweepError, match=refused), workers(Cluster(dashboard=True)):
+    refused = r"cluster\.dashboard=true: .*bokeh.*pip install bokeh"
+    with pytest.raises(FairsweepError, match=refused), open_workers(Cluster(dashboard=True)):
         pass
 
 
@@ -234,57 +280,40 @@ def listening(process: psutil.Process) -> Iterator[str]:
                 yield connection.laddr.ip
 
 
-@contextmanager
-def served(study: StudyCopy, *words: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The address that a command tells in its first line, and its process."""
-    # A shell starts what it puts in the background deaf to Ctrl-C, and so would its children be.
-    deaf = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), "start_new_session": True}
-    process = subprocess.Popen(words, cwd=study.root, env=study.env, stdout=subprocess.PIPE, text=True, **deaf)
-    assert process.stdout
+@lacks("optuna_dashboard")
+def test_optuna_dashboard_shows_a_copy_of_the_database(finished: StudyCopy) -> None:
+    """As the page has it, with a free port."""
+    (line,) = re.findall(r"^cp .*optuna-dashboard.*$", PAGE, re.MULTILINE)
+    database = max(finished.root.glob(".fairsweep/state/*/study.db"))
+    content = database.read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = line.replace("DIGEST", database.parent.name).replace("&& ", "&& exec ")
+    process = subprocess.Popen(
+        ["bash", "-c", f"{command} --port {port}"],
+        cwd=finished.root,
+        env=finished.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        assert found, line
-        yield found[0], process
+        url = f"http://127.0.0.1:{port}/api/studies"
+        for _ in range(120):
+            with suppress(OSError), urllib.request.urlopen(url, timeout=60) as answer:
+                (study,) = json.load(answer)["study_summaries"]
+                break
+            time.sleep(0.5)
+        with urllib.request.urlopen(f"{url}/{study['study_id']}?after=0", timeout=60) as answer:
+            detail = json.load(answer)
+        assert study["study_name"] in ("smoke-gru", "smoke-rnn")
+        assert [trial["state"] for trial in detail["trials"]] == ["Complete"] * 8
+        names = {item["name"] for item in detail["union_search_space"]}
+        assert "train.learning_rate" in names
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
-
-
-@lacks("optuna_dashboard")
-def test_optuna_dashboard_shows_every_arm_and_changes_none(finished: StudyCopy) -> None:
-    stores = {path: path.read_bytes() for path in finished.root.glob(".fairsweep/state/*/study.db")}
-    with served(finished, sys.executable, "-m", "pipeline.dashboard", "study=smoke") as (address, process):
-        assert address.startswith("http://127.0.0.1:")
-        assert set(listening(psutil.Process(process.pid))) == {"127.0.0.1"}
-
-        def ask(path: str, method: str = "GET") -> bytes:
-            request = urllib.request.Request(address.replace("/dashboard", path), method=method)
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                content: bytes = answer.read()
-            return content
-
-        assert b"Optuna Dashboard" in ask("/dashboard")
-        found = json.loads(ask("/api/studies"))["study_summaries"]
-        assert sorted(one["study_name"] for one in found) == ["gru", "rnn"]
-        for one in found:
-            told = json.loads(ask(f"/api/studies/{one['study_id']}?after=0"))
-            assert [trial["state"] for trial in told["trials"]] == ["Complete"] * 8
-            assert {item["name"] for item in told["union_search_space"]} >= {"train.learning_rate"}
-        # A button that would cost a study its trials costs the copy its own.
-        ask(f"/api/studies/{found[0]['study_id']}", "DELETE")
-        assert len(json.loads(ask("/api/studies"))["study_summaries"]) == 1
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-    assert {path: path.read_bytes() for path in stores} == stores
-
-
-def test_optuna_dashboard_without_its_package_or_a_study_says_what_to_do(smoke: StudyCopy) -> None:
-    done = smoke.run("python", "-m", "pipeline.dashboard", "study=digits", check=False)
-    assert done.returncode == 1
-    assert re.match(r"error: (dashboard: needs the package optuna-dashboard|study digits has no search to show yet)", done.stderr)
-    assert done.stderr.count("\n") == 1
+        (finished.root / "study.db").unlink(missing_ok=True)
+    assert database.read_bytes() == content
 
 
 def test_each_picture_of_the_page_is_there_and_small() -> None:
@@ -294,7 +323,9 @@ def test_each_picture_of_the_page_is_there_and_small() -> None:
         assert 5_000 < path.stat().st_size < 200_000, path
 
 
-def test_a_study_in_its_copy_under_build_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_in_its_copy_under_build_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pipeline.files import study_root
 
     monkeypatch.chdir(tmp_path)

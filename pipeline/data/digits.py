@@ -1,24 +1,24 @@
-"""Handwritten digits, as scikit-learn ships them: 1,797 images of 8 by 8 (Alpaydin and Kaynak, UCI repository, 1998)."""
+"""Handwritten digits of scikit-learn: 1,797 images of 8 by 8 (Alpaydin and Kaynak 1998)."""
 
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Columns, Task
-from pipeline.data.form import Dataset, Examples, Form, Sequences
-from pipeline.data.splits import validation_rows
-from pipeline.errors import FairsweepError
+from ..config.schema import Columns, Task
+from ..errors import FairsweepError
+from .spec import Dataset, Examples, Sequences, TaskSpec
+from .splits import validation_rows
 
 _SIDE = 8
-# A pixel counts the dark cells in a block of 4 by 4 of the scan.
+# A pixel is the number of dark cells in a block of 4 by 4 of the scan.
 _DARKEST = 16
 _TEST_SEED = 1998
 
 
 def read(task: Task, archive: Path | None = None, columns: Columns | None = None) -> Sequences:
-    """The images, read row by row from the top; a fifth of each digit, drawn once, is the test.
+    """Return the images, one row of pixels per step. The test is a fixed fifth of each digit.
 
-    Who wrote an image is not told, so writers stand on both sides.
+    The writers are unknown, so the same writer may be in both parts.
 
     Returns:
         Inputs <float32>[rows, 8, 8] from 0 to 1, labels <uint8>[rows], no groups.
@@ -28,15 +28,16 @@ def read(task: Task, archive: Path | None = None, columns: Columns | None = None
     """
     if task.length != _SIDE:
         raise FairsweepError(
-            f"task.length={task.length}: an image of task {task.name} has 8 rows, each a step. Set task.length=8."
+            f"task.length={task.length}: an image of task {task.name} has 8 rows, one per step. "
+            "Set task.length=8."
         )
-    # A second to import, and other tasks have no use for it here.
+    # Slow to import.
     from sklearn.datasets import load_digits
 
     source = load_digits()
     images, labels = (source.images / _DARKEST).astype(np.float32), source.target.astype(np.uint8)
     test = validation_rows(labels, np.arange(len(labels)), _TEST_SEED)
-    form = Form(
+    spec = TaskSpec(
         kind="classes",
         metric="accuracy",
         outputs=10,
@@ -47,7 +48,9 @@ def read(task: Task, archive: Path | None = None, columns: Columns | None = None
         classes=[str(digit) for digit in range(10)],
         baselines=["trivial", "linear"],
     )
-    return Sequences(form, Examples(images[~test], labels[~test]), Examples(images[test], labels[test]))
+    return Sequences(
+        spec, Examples(images[~test], labels[~test]), Examples(images[test], labels[test])
+    )
 
 
 DATASET = Dataset(read, version_of="scikit-learn")

@@ -1,43 +1,40 @@
-"""Finds a task's dataset, obtains its archive, checks it, and reads it."""
+"""Find a task's dataset, obtain its archive, check it and read it."""
 
-import difflib
+import dataclasses
 import hashlib
 import importlib
 import inspect
+import json
 import shutil
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pooch
 import requests
+from filelock import FileLock
 from tqdm import tqdm
 
-from pipeline.config import Columns, Task
-from pipeline.data.form import Corpus, Dataset, Sequences
-from pipeline.errors import FairsweepError
-from pipeline.files import own_file, replace_file
-from pipeline.plugins import load
+from ..config.schema import Columns, Config, Task
+from ..errors import FairsweepError, nearest
+from ..files import own_file, replace_file
+from ..imports import digests
+from ..plugins import load
+from . import arrays
+from .spec import Corpus, Dataset, Sequences
 
-# {task.source: module of this package}. Each has its own DATASET, and is imported only where its task is used.
-SHIPPED = {
-    "aclimdb": "aclimdb",
-    "chorales": "chorales",
-    "co2": "co2",
-    "csv": "csv_file",
-    "digits": "digits",
-    "generated": "generated",
-    "imdb_npz": "keras_npz",
-    "tagging": "tagging",
-}
-# Seconds without an answer, and without the next byte, after which a download is given up.
+# Modules of this folder with a DATASET. A module is imported only if its task is used.
+SHIPPED = ("chorales", "co2", "csv", "digits", "imdb", "imdb_npz", "synthetic", "tagging")
+# Arrays for trainings that belong to no stage.
+FOLDER = Path(".fairsweep/data")
+# Seconds until a download without a connection, or without a further byte, is given up.
 _TIMEOUT = (5, 30)
 
 
 def _unreadable(task: Task, *_: Any) -> Sequences:
     raise FairsweepError(
-        f"task.source={task.source}: its module cannot be imported. Put it in the project's root, or install it."
+        f"task.source={task.source}: its module cannot be imported. Put it in the project's root, "
+        "or install it."
     )
 
 
@@ -46,53 +43,50 @@ UNKNOWN = Dataset(_unreadable)
 
 
 def module_of(source: str) -> str:
-    """The name of the module that holds the dataset `source`, which is not imported.
+    """Return the name of the module that holds the dataset `source`, without importing it.
 
     Raises:
-        FairsweepError: no shipped dataset has this name, and it is no import path.
+        FairsweepError: no shipped dataset has this name, and it is not an import path.
     """
     if source in SHIPPED:
-        return f"{__package__}.{SHIPPED[source]}"
+        return f"{__package__}.{source}"
     if ":" in source:
         return source.partition(":")[0]
-    near = difflib.get_close_matches(source, SHIPPED, n=1)
-    hint = f"; the nearest is {near[0]!r}" if near else ""
     raise FairsweepError(
-        f"task.source={source}: no such source{hint}. There are: {', '.join(SHIPPED)}. For a dataset of your own give MODULE:NAME."
+        f"task.source={source}: no such source{nearest(source, SHIPPED)}. There are: "
+        f"{', '.join(SHIPPED)}. For your own dataset give MODULE:NAME."
     )
 
 
 def dataset(source: str) -> Dataset:
-    """The dataset that `task.source` names: a shipped one, or `MODULE:NAME`, found in the project's root or the environment.
+    """Return the dataset `source`: a shipped one, or `MODULE:NAME` of the project or environment.
 
     Raises:
-        FairsweepError: there is none, or it cannot be imported, or it is no `Dataset`.
+        FairsweepError: it does not exist, cannot be imported, or is not a `Dataset`.
     """
     module = module_of(source)
-    if source in SHIPPED:
-        found: Dataset = importlib.import_module(module).DATASET
-        return found
-    found = load("task.source", source)
+    found = importlib.import_module(module).DATASET if source in SHIPPED else None
+    found = found or load("task.source", source)
     if not isinstance(found, Dataset):
         raise FairsweepError(
-            f"task.source={source}: expected a Dataset of pipeline.data.form, and it is a {type(found).__name__}."
+            f"task.source={source}: expected a Dataset of pipeline.data.spec, and it is a "
+            f"{type(found).__name__}."
         )
     return found
 
 
 def fetch(task: Task, folder: Path, columns: Columns | None = None) -> Path:
-    """Puts the task's archive into `folder`, checked, whole or not at all.
+    """Put the task's archive into `folder` and check it.
 
-    A user's own file is copied, and a dataset that comes with a package leaves the package's version there. Any other archive is the
-    local copy `task.archive`, or is generated, or is downloaded from `task.url` (three retries when an answer breaks off; none when
-    there is no connection, so that working offline fails in seconds). Every one of them must have the content digest `task.digest`,
-    where that is set.
+    A user's own file is copied. For a dataset of a package, the archive is a file with the
+    package's version. Any other archive is a copy of `task.archive`, or is generated, or is
+    downloaded from `task.url`. If `task.digest` is set, the archive must have this digest.
 
     Returns:
         The archive's path.
 
     Raises:
-        FairsweepError: no such copy, no connection, or another content than expected.
+        FairsweepError: the local copy does not exist, the download fails, or the digest differs.
     """
     source = dataset(task.source)
     target = folder / source.archive
@@ -100,14 +94,22 @@ def fetch(task: Task, folder: Path, columns: Columns | None = None) -> Path:
         source.copy(columns or Columns(), folder)
         if not target.is_file():
             raise FairsweepError(
-                f"task.source={task.source}: copy did not write {target}. Set Dataset.archive to a file that it writes."
+                f"task.source={task.source}: copy did not write {target}. Set Dataset.archive to a "
+                "file that it writes."
             )
         return target
-    if task.archive is None and not source.make and _has_checksum(target, task.checksum):
-        return target
+    if task.archive is None and not source.make and task.checksum and target.is_file():
+        algorithm, _, expected = task.checksum.rpartition(":")
+        if pooch.file_hash(str(target), alg=algorithm or "sha256") == expected:
+            return target
     with replace_file(target) as part:
         if task.archive is not None:
-            _copy(Path(task.archive), part)
+            local = own_file(task.archive)
+            if not local.is_file():
+                raise FairsweepError(
+                    f"task.archive={local}: there is no such file. Give the path of a local copy."
+                )
+            shutil.copyfile(local, part)
         elif source.make:
             source.make(part)
         elif source.version_of:
@@ -117,117 +119,137 @@ def fetch(task: Task, folder: Path, columns: Columns | None = None) -> Path:
         else:
             _download(task, source, part)
         if task.digest is not None:
-            _check_content(task, source, part)
+            _check_digest(task, source, part)
     return target
 
 
 def archive_in(task: Task, folder: Path) -> Path:
-    """Where `fetch` has put the archive.
+    """Return the path of the archive that `fetch` has put into `folder`.
 
     Raises:
-        FairsweepError: it has not.
+        FairsweepError: there is none.
     """
     archive = folder / dataset(task.source).archive
     if not archive.is_file():
-        raise FairsweepError(f"There is no {archive}. First run `python -m pipeline.download` with the same study and overrides.")
+        raise FairsweepError(
+            f"There is no {archive}. First run `python -m pipeline.download` with the same study "
+            "and overrides."
+        )
     return archive
 
 
 def read(task: Task, archive: Path, columns: Columns | None = None) -> Corpus | Sequences:
-    """All labelled examples of an archive that `fetch` has put there.
+    """Return all labelled examples of an archive.
 
     Raises:
-        FairsweepError: the archive is not what `task.source` says.
+        FairsweepError: the content of the archive does not match `task.source`.
     """
     source, arguments = dataset(task.source), (task, archive, columns or Columns())
     try:
         inspect.signature(source.read).bind(*arguments)
     except TypeError as error:
-        raise FairsweepError(f"task.source={task.source}: read must take (task, archive, columns): {error}.") from error
+        raise FairsweepError(
+            f"task.source={task.source}: read must take (task, archive, columns): {error}."
+        ) from error
     return source.read(*arguments)
 
 
-def _copy(source: Path, target: Path) -> None:
-    source = own_file(source)
-    if not source.is_file():
-        raise FairsweepError(f"task.archive names {source}, and there is no such file. Give the path of a local copy.")
-    shutil.copyfile(source, target)
-
-
-def _has_checksum(path: Path, checksum: str | None) -> bool:
-    """Whether an earlier download is still there, so that it need not be made again."""
-    if checksum is None or not path.is_file():
-        return False
-    algorithm, _, expected = checksum.rpartition(":")
-    return pooch.file_hash(str(path), alg=algorithm or "sha256") == expected
-
-
 def _download(task: Task, source: Dataset, target: Path) -> None:
+    """Download the archive. An interrupted download is tried three more times."""
     if task.url is None:
         raise FairsweepError(
-            f"Task {task.name} has neither task.url nor task.archive, so there is no archive to read. Give task.archive=FILE."
+            f"Task {task.name} has neither task.url nor task.archive, so there is no archive to "
+            "read. Give task.archive=FILE."
         )
-    # Its log announces every download, and where the file lands; the progress bar and our own last line say enough.
-    pooch.get_logger().setLevel("ERROR")
-    archive = pooch.create(
-        path=target.parent, base_url="", urls={target.name: task.url}, registry={target.name: task.checksum}, retry_if_failed=3
-    )
-    try:
-        archive.fetch(target.name, downloader=_downloader(task, source))
-    except (ValueError, requests.RequestException) as error:
-        raise _unreachable(task, source, error) from error
-
-
-def _downloader(task: Task, source: Dataset) -> Callable[[str, Any, Any], None]:
-    """Pooch's own, but for one thing: when nothing at all arrives it gives up at once instead of trying thrice more."""
 
     def download(url: str, output: Any, caller: Any) -> None:
-        bar = tqdm(total=0, unit="B", unit_scale=True, desc=url.rpartition("/")[2], disable=None)
+        name = url.rpartition("/")[2]
+        bar = tqdm(total=0, unit="B", unit_scale=True, desc=name, disable=None)
         http = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT)
         try:
             http(url, output, caller)
         except requests.RequestException as error:
-            # A FairsweepError is none of the exceptions that pooch tries again after.
+            # pooch does not retry after a FairsweepError: working offline fails in seconds.
             if Path(output).stat().st_size == 0:
                 raise _unreachable(task, source, error) from error
             raise
 
-    return download
+    # The progress bar replaces pooch's log.
+    pooch.get_logger().setLevel("ERROR")
+    archive = pooch.create(
+        path=target.parent,
+        base_url="",
+        urls={target.name: task.url},
+        registry={target.name: task.checksum},
+        retry_if_failed=3,
+    )
+    try:
+        archive.fetch(target.name, downloader=download)
+    except (ValueError, requests.RequestException) as error:
+        raise _unreachable(task, source, error) from error
 
 
 def _unreachable(task: Task, source: Dataset, error: Exception) -> FairsweepError:
+    hint = "With a copy on this machine, use the override task.archive=FILE."
+    if source.local_copy:
+        variable, path = source.local_copy
+        hint = (
+            f"With a copy on this machine: {variable}={path} make run, or the override "
+            f"task.archive={path}"
+        )
     inner = error.args[0] if error.args else error
-    return FairsweepError(f"{task.url} could not be downloaded: {getattr(inner, 'reason', inner)}\n{_local_hint(source)}")
+    reason = getattr(inner, "reason", inner)
+    return FairsweepError(f"{task.url} could not be downloaded: {reason}\n{hint}")
 
 
-def _local_hint(source: Dataset) -> str:
-    if source.local_copy is None:
-        return "With a copy on this machine, use the override task.archive=FILE."
-    variable, path = source.local_copy
-    return f"With a copy on this machine: {variable}={path} make run, or the override task.archive={path}"
-
-
-def _check_content(task: Task, source: Dataset, archive: Path) -> None:
-    """Refuse an archive of another content."""
+def _check_digest(task: Task, source: Dataset, archive: Path) -> None:
+    """Raise FairsweepError unless the archive has the digest `task.digest`."""
+    origin = str(task.archive or task.url or "the generated archive")
     if source.content:
-        found, amount = source.content(archive, _origin(task))
+        digest, size = source.content(archive, origin)
         expected = source.official
     else:
-        found, amount = _sha256(archive), f"{archive.stat().st_size:,} bytes"
+        with archive.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = f"{archive.stat().st_size:,} bytes"
         expected = f"the file of source {task.source}"
-    if found != task.digest:
+    if digest != task.digest:
         raise FairsweepError(
-            f"{_origin(task)} is not the archive that task.digest describes.\n"
+            f"{origin} is not the archive that task.digest describes.\n"
             f"expected: {expected}, digest {task.digest}\n"
-            f"found:    {amount}, digest {found}\n"
-            "Nothing was kept. Get another copy, or set task.digest=null to use other data on purpose."
+            f"found:    {size}, digest {digest}\n"
+            "It was deleted. Get another copy, or set task.digest=null to use other data."
         )
 
 
-def _origin(task: Task) -> str:
-    return str(task.archive or task.url or "the generated archive")
+def prepared(config: Config) -> Path:
+    """Return the folder of arrays for `config`. Obtain and write them if they are missing.
 
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    Raises:
+        FairsweepError: the archive cannot be obtained or read.
+    """
+    folder = Path("data") / config.name / "arrays"
+    try:
+        arrays.checked_meta(folder, config.task)
+        return folder
+    except FairsweepError:
+        pass
+    task = config.task
+    covered: list[Any] = [
+        dataclasses.asdict(task) | {"train_fraction": None},
+        dataclasses.asdict(config.data),
+    ]
+    if digest := dataset(task.source).digest:
+        covered.append(digest(config.data))
+    if ":" in task.source:
+        covered.append(digests([module_of(task.source)]))
+    name = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:8]
+    folder = FOLDER / f"{task.name}-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    # One process at a time writes them.
+    with FileLock(folder / "lock"):
+        if not (folder / "arrays" / "meta.json").is_file():
+            print(f"writing the arrays of task {task.name} to {folder}", flush=True)
+            source = read(task, fetch(task, folder / "archive", config.data), config.data)
+            arrays.write(source, task, folder / "arrays", folder / "sealed")
+    return folder / "arrays"

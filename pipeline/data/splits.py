@@ -1,25 +1,26 @@
-"""Which training rows judge the choices: a validation part that shares no movie, and in a series no value, with the rest."""
+"""Splits of the training rows into training and validation, without shared groups or values."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Some orders of the movies end one or two reviews short of the target; the next order rarely does.
+# The first order of the groups may miss the target by one or two rows. Another rarely does.
 _ORDERS = 20
 
 
 def validation_rows(
-    labels: NDArray[np.integer], movies: NDArray[np.integer], seed: int, fraction: float = 0.2
+    labels: NDArray[np.integer], groups: NDArray[np.integer], seed: int, fraction: float = 0.2
 ) -> NDArray[np.bool_]:
-    """Marks the validation rows: whole movies, drawn at random until every label has its share.
+    """Choose whole groups at random until every label has its share of validation rows.
 
-    A pure function of its arguments. Each label gets at most its share, rounded; movies that would overshoot it are passed
-    over, and of a few random orders the first that meets every share exactly is taken, or else the nearest.
+    Each label gets at most its rounded share. Groups that would exceed it are skipped. Of up to 20
+    random orders of the groups, the function takes the first that meets every share, or else the
+    one that misses the fewest rows.
 
     Args:
         labels: <int>[rows], class numbers.
-        movies: <int>[rows], the group of each row; all different splits by row.
-        seed: of the order in which movies are offered.
-        fraction: of the rows, above 0 and below 1.
+        groups: <int>[rows], the group of each row. If all differ, single rows are chosen.
+        seed: of the order of the groups.
+        fraction: share of the rows, above 0 and below 1.
 
     Returns:
         <bool>[rows], true for validation.
@@ -29,67 +30,62 @@ def validation_rows(
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be above 0 and below 1, not {fraction}")
-    if len(labels) != len(movies):
-        raise ValueError(f"labels and movies must be equally long, not {len(labels)} and {len(movies)}")
-    groups, group = np.unique(movies, return_inverse=True)
+    if len(labels) != len(groups):
+        raise ValueError(
+            f"labels and groups must be equally long, not {len(labels)} and {len(groups)}"
+        )
+    names, group = np.unique(groups, return_inverse=True)
     classes, label = np.unique(labels, return_inverse=True)
-    counts = np.zeros((len(groups), len(classes)), np.int64)
+    counts = np.zeros((len(names), len(classes)), np.int64)
     np.add.at(counts, (group, label), 1)
     share = np.rint(fraction * counts.sum(axis=0)).astype(np.int64)
 
     generator = np.random.default_rng(seed)
-    best, best_missing = np.zeros(len(groups), bool), share
+    best, fewest = np.zeros(len(names), bool), share.sum()
     for _ in range(_ORDERS):
-        chosen, missing = _fill(counts, share, generator.permutation(len(groups)))
-        if missing.sum() < best_missing.sum():
-            best, best_missing = chosen, missing
-        if not missing.any():
-            break
+        chosen, missing = np.zeros(len(names), bool), share.copy()
+        for index in generator.permutation(len(names)):
+            if np.all(counts[index] <= missing):
+                chosen[index] = True
+                missing -= counts[index]
+                if not missing.any():
+                    return chosen[group]
+        if missing.sum() < fewest:
+            best, fewest = chosen, missing.sum()
     return best[group]
 
 
-def _fill(
-    counts: NDArray[np.int64], share: NDArray[np.int64], order: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Takes movies in `order` while they fit; which were taken, and how many reviews each label still misses."""
-    chosen = np.zeros(len(counts), bool)
-    missing = share.copy()
-    for movie in order:
-        if np.all(counts[movie] <= missing):
-            chosen[movie] = True
-            missing -= counts[movie]
-            if not missing.any():
-                break
-    return chosen, missing
+def ordered_rows(
+    rows: int, reach: int, seed: int, fraction: float = 0.2
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Choose one stretch of a series for validation, and leave out the rows that overlap it.
 
-
-def ordered_rows(rows: int, reach: int, seed: int, fraction: float = 0.2) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Marks training and validation rows of a series: one stretch of rows validates, and its neighbours are left out.
-
-    Rows follow one another in time, and rows i and j share values where |i - j| < reach. The validation part is one of
-    1 / `fraction` stretches of equal length: the last for seed 0, the one before for seed 1, round about.
+    Rows follow one another in time. Rows i and j share values if |i - j| < reach. The series has
+    1 / `fraction` stretches of equal length. Seed 0 takes the last, seed 1 the one before, and so
+    on in a circle.
 
     Args:
-        rows: how many there are.
+        rows: number of rows.
         reach: values of the series that a row spans, inputs and labels together.
-        seed: which stretch validates.
+        seed: of the split.
         fraction: of the rows, one over a whole number above 1.
 
     Returns:
-        Training <bool>[rows], the rows that share no value with any validation row, and validation <bool>[rows].
+        Training <bool>[rows], the rows that share no value with a validation row, and validation
+        <bool>[rows].
 
     Raises:
-        ValueError: `fraction` is out of range, or so few rows leave either part empty.
+        ValueError: `fraction` is out of range, or there are so few rows that a part is empty.
     """
     parts = round(1 / fraction) if 0 < fraction < 1 else 0
     if parts < 2 or not np.isclose(parts * fraction, 1):
         raise ValueError(f"fraction must be one over a whole number above 1, not {fraction}")
     edges = np.rint(np.linspace(0, rows, parts + 1)).astype(int)
-    place = parts - 1 - seed % parts
-    start, end = edges[place], edges[place + 1]
+    stretch = parts - 1 - seed % parts
+    start, end = edges[stretch], edges[stretch + 1]
     row = np.arange(rows)
     validation = (row >= start) & (row < end)
     training = (row <= start - reach) | (row >= end - 1 + reach)
     if not validation.any() or not training.any():
-        raise ValueError(f"{rows} rows of reach {reach} leave a part empty: there must be more rows, or shorter ones")
+        raise ValueError(f"{rows} rows of reach {reach} leave a part empty: give more rows")
     return training, validation

@@ -1,7 +1,8 @@
-"""Keras's recurrences on JAX, for processors: the same numbers up to rounding, trained in fewer and larger matrix products.
+"""Custom gradients for the RNN, GRU and LSTM recurrences of Keras on JAX, for processors.
 
-The gradient of a kernel is one product after the loop, over all steps at once, where differentiating the loop adds up a small one a
-step, and the loop back knows the cell's derivative in place of deriving it from the operations: docs/performance.md.
+Numbers are equal up to rounding. The gradient of a kernel is one matrix product over all steps,
+after the loop, instead of the sum of one product per step. The backward loop uses the derivative of
+the cell in closed form. docs/performance.md gives the speed.
 """
 
 from collections.abc import Callable
@@ -15,12 +16,14 @@ States = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Recurrence:
-    """One cell behind its two products, `x` of the inputs and `h` of the state, each <float32>[batch, gates * units].
+    """A cell after its two products, `x` with the inputs and `h` with the state.
+
+    Both are <float32>[batch, gates * units].
 
     Attributes:
-        forward: (x, h, old states) to (new states, what `backward` needs).
-        backward: (gradients of the new states, that) to (gradient of x, of h, of the old states beside the product's); that of h is
-            None where it is that of x.
+        forward: (x, h, old states) to (new states, residuals for `backward`).
+        backward: (gradients of the new states, residuals) to (gradient of x, of h, of the old
+            states without the product). The gradient of h is None if it equals that of x.
     """
 
     forward: Callable[..., Any]
@@ -36,8 +39,8 @@ def _rnn() -> Recurrence:
 
     def backward(grads: States, kept: Any) -> Any:
         (new,) = kept
-        own = grads[0] * (1 - new * new)
-        return own, None, (jnp.zeros_like(new),)
+        of_x = grads[0] * (1 - new * new)
+        return of_x, None, (jnp.zeros_like(new),)
 
     return Recurrence(forward, backward)
 
@@ -51,7 +54,13 @@ def _gru() -> Recurrence:
         gates = jax.nn.sigmoid(x[:, : 2 * units] + h[:, : 2 * units])
         update, reset, inner = gates[:, :units], gates[:, units:], h[:, 2 * units :]
         candidate = jnp.tanh(x[:, 2 * units :] + reset * inner)
-        return (update * old[0] + (1 - update) * candidate,), (update, reset, inner, candidate, old[0])
+        return (update * old[0] + (1 - update) * candidate,), (
+            update,
+            reset,
+            inner,
+            candidate,
+            old[0],
+        )
 
     def backward(grads: States, kept: Any) -> Any:
         update, reset, inner, candidate, old = kept
@@ -82,7 +91,7 @@ def _lstm() -> Recurrence:
     def backward(grads: States, kept: Any) -> Any:
         entry, keep, candidate, exit, shown, old_carry = kept
         on_carry = grads[1] + grads[0] * exit * (1 - shown * shown)
-        own = jnp.concatenate(
+        of_x = jnp.concatenate(
             [
                 on_carry * candidate * entry * (1 - entry),
                 on_carry * old_carry * keep * (1 - keep),
@@ -91,7 +100,7 @@ def _lstm() -> Recurrence:
             ],
             -1,
         )
-        return own, None, (jnp.zeros_like(shown), on_carry * keep)
+        return of_x, None, (jnp.zeros_like(shown), on_carry * keep)
 
     return Recurrence(forward, backward)
 
@@ -100,48 +109,63 @@ KINDS: dict[str, Callable[[], Recurrence]] = {"SimpleRNN": _rnn, "GRU": _gru, "L
 
 
 def unrolled(cell: Recurrence, masked: bool, hoisted: bool = False) -> Callable[..., Any]:
-    """A function (x, first states, weights, mask) to (h of every step, last states) with a gradient of its own.
+    """A function (x, first states, weights, mask) to (h of every step, last states), with gradient.
 
-    x <float32>[time, batch, features]; weights (kernel [features, gates * units], recurrent kernel [units, gates * units], bias
-    [gates * units], bias of the state's product or None); mask <bool>[time, batch, 1], of which a false step leaves the states as
-    they are; without `masked` it is not looked at. `hoisted`: the inputs' products are one, before the loop: fewer programs for
-    an accelerator to start, more numbers than a processor's cache holds.
+    The function takes x <float32>[time, batch, features]; weights (kernel [features, gates *
+    units], recurrent kernel [units, gates * units], bias [gates * units], bias of the state's
+    product or None); and mask <bool>[time, batch, 1]. A false step leaves the states unchanged.
+
+    Args:
+        masked: whether the mask is used.
+        hoisted: whether one product of all inputs is computed before the loop. An accelerator then
+            starts fewer programs; for the cache of a processor the product is too large.
     """
     import jax
     import jax.numpy as jnp
 
-    def step(states: States, given: Any, weights: Any) -> Any:
-        x, real = given
+    def step(states: States, inputs: Any, weights: Any) -> Any:
+        x, real = inputs
         kernel, recurrent, bias, inner = weights
         product = states[0] @ recurrent
-        new, kept = cell.forward(x if hoisted else x @ kernel + bias, product if inner is None else product + inner, states)
+        new, residuals = cell.forward(
+            x if hoisted else x @ kernel + bias,
+            product if inner is None else product + inner,
+            states,
+        )
         if masked:
-            new = tuple(jnp.where(real, one, old) for one, old in zip(new, states, strict=True))
-        return new, (new[0], kept)
+            new = tuple(jnp.where(real, value, old) for value, old in zip(new, states, strict=True))
+        return new, (new[0], residuals)
 
     def read(x: Any, weights: Any) -> Any:
         return x @ weights[0] + weights[2] if hoisted else x
 
     def forward(x: Any, first: States, weights: Any, mask: Any) -> Any:
-        given = read(x, weights), mask
-        last, (every, kept) = jax.lax.scan(lambda states, given: step(states, given, weights), first, given)
+        inputs = read(x, weights), mask
+        last, (every, kept) = jax.lax.scan(
+            lambda states, step_inputs: step(states, step_inputs, weights), first, inputs
+        )
         return (every, last), (x, first[0], every, kept, weights, mask)
 
-    def back(states: States, given: Any, recurrent: Any) -> Any:
-        grad, kept, real = given
+    def back(states: States, step_inputs: Any, recurrent: Any) -> Any:
+        grad, kept, real = step_inputs
         states = (states[0] + grad, *states[1:])
-        through = tuple(jnp.where(real, one, 0) for one in states) if masked else states
+        through = tuple(jnp.where(real, value, 0) for value in states) if masked else states
         of_x, of_h, old = cell.backward(through, kept)
         old = (old[0] + (of_x if of_h is None else of_h) @ recurrent.T, *old[1:])
         if masked:
-            old = tuple(one + jnp.where(real, 0, grad) for one, grad in zip(old, states, strict=True))
+            old = tuple(
+                value + jnp.where(real, 0, grad) for value, grad in zip(old, states, strict=True)
+            )
         return old, (of_x, of_h)
 
     def backward(kept: Any, grads: Any) -> Any:
-        x, first, every, own, (kernel, recurrent, _, inner), mask = kept
+        x, first, every, residuals, (kernel, recurrent, _, inner), mask = kept
         of_every, of_last = grads
         of_first, products = jax.lax.scan(
-            lambda states, given: back(states, given, recurrent), of_last, (of_every, own, mask), reverse=True
+            lambda states, step_inputs: back(states, step_inputs, recurrent),
+            of_last,
+            (of_every, residuals, mask),
+            reverse=True,
         )
         of_x = products[0].reshape(-1, products[0].shape[-1])
         of_h = of_x if products[1] is None else products[1].reshape(-1, products[1].shape[-1])
@@ -156,11 +180,11 @@ def unrolled(cell: Recurrence, masked: bool, hoisted: bool = False) -> Callable[
 
     @jax.custom_vjp
     def run(x: Any, first: States, weights: Any, mask: Any) -> Any:
-        def shown(states: States, given: Any) -> Any:
-            new, (output, _) = step(states, given, weights)
+        def outputs_only(states: States, inputs: Any) -> Any:
+            new, (output, _) = step(states, inputs, weights)
             return new, output
 
-        last, every = jax.lax.scan(shown, first, (read(x, weights), mask))
+        last, every = jax.lax.scan(outputs_only, first, (read(x, weights), mask))
         return every, last
 
     run.defvjp(forward, backward)
@@ -168,9 +192,10 @@ def unrolled(cell: Recurrence, masked: bool, hoisted: bool = False) -> Callable[
 
 
 def install(layer: Any, anywhere: bool = False) -> Any:
-    """`layer`, a recurrent layer of Keras, with its loop replaced where this module has it; it is saved and loaded as Keras's own.
+    """Replace the loop of a recurrent layer on JAX, if this module has one; return the layer.
 
-    Elsewhere than on a processor it keeps Keras's, which is cuDNN's for one network, unless `anywhere`: cuDNN takes no stack of them.
+    The layer is saved and loaded as before. On a GPU it keeps the loop of Keras, which uses cuDNN,
+    unless `anywhere`: cuDNN does not support a batch of models.
     """
     import keras
 
@@ -187,9 +212,17 @@ def install(layer: Any, anywhere: bool = False) -> Any:
 
 
 def _inner_loop(
-    layer: Any, kind: Recurrence, sequences: Any, initial_state: Any, mask: Any, training: bool = False, hoisted: bool = False
+    layer: Any,
+    kind: Recurrence,
+    sequences: Any,
+    initial_state: Any,
+    mask: Any,
+    training: bool = False,
+    hoisted: bool = False,
 ) -> Any:
-    """In place of `keras.layers.RNN.inner_loop`: (last output, outputs [batch, time or 1, units], last states)."""
+    """Replaces `keras.layers.RNN.inner_loop`: (last output, outputs [batch, time or 1, units],
+    states).
+    """
     import jax.numpy as jnp
 
     cell = layer.cell

@@ -1,173 +1,231 @@
-"""What the study will take, from what the probe took: time, memory, disk."""
+"""The wall time that a study still needs, extrapolated from parts of a few trainings."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from statistics import mean
+from typing import Any, NamedTuple
 
-from pipeline.config import Config
-from pipeline.data.registry import dataset
-from pipeline.planning.inputs import Inputs
-from pipeline.planning.ledger import Arm, Kind
-from pipeline.planning.probe import Probe
-from pipeline.planning.trial import Taken, load
+import numpy as np
+from dask.system import CPU_COUNT
+from numpy.typing import NDArray
 
-# A run's logits lie in the state, in runs/ and in DVC's cache.
-COPIES = 3
-# Bytes by which MLflow's database grows with a run, measured over 1,000 runs.
-TRACKED = 8_000
-# Bytes of a parameter, and of a token.
-NUMBER = 4
-# Seconds of draw, evaluate and report, as of three cells; of pad and baseline of 50,000 reviews, and of numbers: measured on the
-# committed studies.
-REPORT, REVIEWS, NUMBERS = 33.0, 37.0, 8.0
+from ..config.compose import compose, with_overrides
+from ..config.schema import Cluster, Config, Task
+from ..data.arrays import Data, checked_meta
+from ..data.registry import dataset, prepared
+from ..data.spec import Shape, TaskSpec
+from ..errors import FairsweepError
+from ..models.build import check_model
+from ..search.run_store import Job, State, place, search_settings, seed_overrides, settings
+from ..search.space import configuration, overrides, own_configuration
+from ..training.worker import load_data
 
-
-@dataclass(frozen=True)
-class Amount:
-    """What early stopping makes uncertain: what is likely, and the most it can be."""
-
-    likely: float = 0.0
-    most: float = 0.0
-
-    def __add__(self, other: "Amount") -> "Amount":
-        return Amount(self.likely + other.likely, self.most + other.most)
+# The last configurations represent a larger search: those that its growth adds. They are measured
+# at these quantiles of the load, in this order.
+MAX_CONFIGS, QUANTILES = 60, (0.5, 0.25, 0.75, 0.125, 0.875, 0.375, 0.625)
+# Fixed cost of a step, in multiplications: predicts the trials of the committed study imdb best.
+STEP_LOAD = 160_000
+# A measured epoch takes about half a second, and predicts whole batches of either backend. The
+# prediction of a row, which needs no gradient, costs a third of training on it.
+PART_LOAD, PART_EPOCHS, PREDICT_ROWS, PREDICTION = 1e9, 4, 1000, 1 / 3
 
 
-@dataclass(frozen=True)
-class Rates:
-    """What an arm's runs cost: seconds beside their epochs, and seconds of an epoch and of the test rows a unit of load."""
+def load_rows(config: Config) -> Data:
+    """The study's arrays; before they exist, random texts of their size if that is known.
 
-    once: float
-    epoch: float
-    test: float
-
-    @classmethod
-    def of(cls, taken: Sequence[Taken], once: float) -> "Rates":
-        """From what some configurations of the arm took."""
-        whole = sum(one.load for one in taken)
-        return cls(once, sum(one.epoch for one in taken) / whole, sum(one.test for one in taken) / whole)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What all arms have in common.
-
-    Attributes:
-        config: the study.
-        inputs: its rows.
-        probe: what was measured.
-        share: of its epochs that a run which may stop early uses.
-        lanes: runs that go on side by side at full speed.
-        start: seconds from the start of a stage until its workers train.
+    Raises FairsweepError if the size is unknown and the arrays take long to make.
     """
+    source, task = dataset(config.task.source), config.task
+    try:
+        checked_meta(Path("data") / config.name / "arrays", task)
+    except FairsweepError as error:
+        if source.shape:
+            return _random_texts(task, source.shape)
+        if task.url is not None or source.slow:
+            raise FairsweepError(
+                f"The size of task {task.name} is unknown before its arrays exist. First run "
+                f"`python -m pipeline.download study={config.name}`, then `python -m "
+                f"pipeline.pad study={config.name}`."
+            ) from error
+    return load_data(config, prepared(config))
 
-    config: Config
-    inputs: Inputs
-    probe: Probe
-    share: float
-    lanes: int
+
+def _random_texts(task: Task, shape: Shape) -> Data:
+    generator, arrays, validation = np.random.default_rng(0), list[Any](), shape.train // 5
+    for rows in (round(task.train_fraction * (shape.train - validation)), validation, shape.test):
+        ids = generator.integers(1, task.vocabulary, (rows, task.length), np.int32)
+        ids[np.arange(task.length) >= generator.integers(1, 2 * shape.tokens, (rows, 1))] = 0
+        arrays.append(ids[:, ::-1] if task.padding == "pre" else ids)
+        arrays.append(np.arange(rows, dtype=np.uint8) % 2)
+    return Data(TaskSpec(length=task.length), *arrays[:5], *("", False))  # type: ignore[call-arg]
+
+
+class Runs(NamedTuple):
+    """The unfinished runs of an arm and kind (`trial`, `tuned`, a recipe), like `configs`."""
+
+    arm: str
+    kind: str
+    left: int
+    configs: Sequence[Config]
+
+
+def list_runs(config: Config, given: Sequence[str], data: Data) -> list[Runs]:
+    """The unfinished runs of the study that the overrides `given` select."""
+    search, shared = config.search, [key for key in given if not key.startswith("cell=")]
+    seeds, runs = list(product(search.numbers, range(search.replicates))), list[Runs]()
+
+    def left(total: int, folder: Path, kind: str) -> int:
+        number = "s[0-9]*-?????" if search.design == "repeated" else "?????"
+        return max(0, total - len(list(folder.glob(f"{kind}-{number}-????????.npz"))))
+
+    for cell in config.cells:
+        arm = compose([*shared, f"cell={cell}"])
+        check_model(arm, data.spec)
+        state = State(place(settings(arm, "replicate", data.digest)))
+        if search.trials:
+            # Random trials represent those that a sampler chooses, and the best configurations.
+            rows = range(search.trials)[-MAX_CONFIGS:]
+            values = (configuration(arm, row) | own_configuration(arm, row) for row in rows)
+            configs = [with_overrides(arm, overrides(row)) for row in values]
+            folder = place(search_settings(arm, data.digest))
+            trials = left(len(search.numbers) * search.trials, folder, "trial")
+            # A new trial may change the best configuration.
+            tuned = len(seeds) if trials else left(len(seeds), state.folder, "tuned")
+            runs += [Runs(cell, "trial", trials, configs), Runs(cell, "tuned", tuned, configs)]
+        for name in config.recipes:
+            recipe = replace(compose([*shared, f"recipe={name}"]), cell=arm.cell)
+            check_model(recipe, data.spec)
+            done = 0
+            for repeat, number in seeds:
+                seeded = with_overrides(recipe, seed_overrides(arm, repeat, name, number))
+                done += state.path(Job(name, number, seeded, [], repeat=repeat)).exists()
+            runs.append(Runs(cell, name, len(seeds) - done, [recipe]))
+    return [group for group in runs if group.left]
+
+
+def load(config: Config, data: Data) -> float:
+    """Relative work per row: the seconds of two configurations of an arm have the same ratio."""
+    model, spec, work = config.model, data.spec, 0.0
+    width = model.embedding if spec.features is None else spec.features
+    for _ in range(model.layers):
+        work += STEP_LOAD / config.train.batch_size + (width + model.units) * model.units
+        width = model.units
+    return work * (config.task.length if spec.features is None else spec.length)
+
+
+class Timing(NamedTuple):
+    """Seconds of a configuration without its epochs, per row of an epoch, and since 1970."""
+
+    arm: str
+    load: float
+    fixed: float
+    row: float
+    ready: float
+
+
+def measure(config: Config) -> Timing:
+    """Train a configuration on a part of its rows, in a worker."""
+    # Programs that an earlier command compiled would make a run faster than it will be.
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    from ..training import backend
+    from ..training.fit import fit
+
+    backend.use(config.train.backend)
+    import keras  # noqa: F401
+
+    data, ready, batch = load_rows(config), time.time(), config.train.batch_size
+    rows = max(4, round(PART_LOAD / load(config, data) / batch)) * batch
+    sizes = {"train_inputs": rows, "train_labels": rows}
+    sizes |= dict.fromkeys(("validation_inputs", "validation_labels", "test_inputs"), PREDICT_ROWS)
+    part = replace(data, **{name: getattr(data, name)[:size] for name, size in sizes.items()})
+    # A tiny learning rate takes as long as any other, and no training diverges.
+    train = replace(config.train, epochs=PART_EPOCHS, learning_rate=1e-6, patience=None)
+    config = replace(config, train=replace(train, min_validation=None))
+    marks = [time.perf_counter()]
+    run = fit(config, part, on_epoch=lambda *_: marks.append(time.perf_counter()))
+    if run.state == "failed":
+        raise RuntimeError(run.reason)
+    first, *epochs = np.diff(marks).tolist()
+    epoch, arm = float(np.median(epochs)), config.cell.arm
+    row = epoch / (len(part.train_inputs) + PREDICTION * len(part.validation_inputs))
+    return Timing(arm, load(config, data), first - epoch, row, ready)
+
+
+def order(runs: Sequence[Runs], data: Data) -> Iterator[Config]:
+    """The configurations to measure, the most informative first. The arms take turns."""
+    kinds, yielded = dict.fromkeys(group.kind for group in runs), list[Config]()
+    for quantile, kind, group in product(QUANTILES, kinds, runs):
+        configs = sorted(group.configs, key=lambda config: load(config, data))
+        config = configs[int(quantile * len(configs))]
+        if group.kind == kind and config not in yielded:
+            yielded.append(config)
+            yield config
+
+
+class Probe(NamedTuple):
+    """The timings, the seconds until workers train, and how many of them the study has."""
+
+    timings: Sequence[Timing]
     start: float
+    workers: int
 
 
-@dataclass(frozen=True)
-class ArmCost:
-    """What the runs that an arm still lacks will take.
+def probe(runs: Sequence[Runs], data: Data, cluster: Cluster, until: float) -> Probe:
+    """Measure a configuration per arm, then others until a time in seconds since 1970."""
+    # Dask must be configured before its first import.
+    from ..search.workers import open_workers
 
-    Attributes:
-        arm: with its runs.
-        epochs: of all of them.
-        tune: seconds of wall time of the search.
-        replicate: seconds of wall time of the best configuration's and the recipes' runs.
-        memory: bytes that a worker will hold.
-        disk: bytes that the runs will leave.
+    size, local = min(cluster.workers, CPU_COUNT), cluster.kind == "local"
+    began, timings, errors = time.time(), list[Timing](), dict[str, str]()
+    with open_workers(replace(cluster if local else Cluster(), workers=size)) as pool:
+        from distributed import as_completed
+
+        submit, configs = pool.client.submit, order(runs, data)
+        arms = {submit(measure, config, pure=False): config.cell.arm for config in configs}
+        for future in as_completed(arms):
+            if error := future.exception():
+                errors[arms[future]] = f"{type(error).__name__}: {error}".splitlines()[0]
+                continue
+            timings.append(future.result())
+            missing = set(arms.values()) - {timing.arm for timing in timings}
+            if not missing and time.time() > until:
+                break
+    for arm in errors.keys() - {timing.arm for timing in timings}:
+        raise FairsweepError(f"{arm} cannot be trained: {errors[arm]}")
+    start = min(timing.ready for timing in timings) - began
+    return Probe(timings, start, size if local else cluster.workers)
+
+
+def extrapolate(
+    runs: Sequence[Runs], data: Data, probed: Probe, share: float
+) -> dict[str, NDArray[np.float64]]:
+    """What each arm still takes, <float>[2, 3]: one row for `tune` and one for `replicate`.
+
+    The columns are runs, expected seconds of wall time, and seconds if no run stops early. `share`
+    is the mean share of its epochs that a run uses if it may stop early.
     """
-
-    arm: Arm
-    epochs: Amount
-    tune: Amount
-    replicate: Amount
-    memory: float
-    disk: float
-
-
-def of_arm(arm: Arm, terms: Terms) -> ArmCost:
-    """The cost of an arm of which the probe has measured something."""
-    taken = [one for one in terms.probe.taken if one.arm == arm.name]
-    rates, config = Rates.of(taken, terms.probe.once(arm.name)), terms.config
-    searched = [kind for kind in arm.kinds if kind.name == "trial"]
-    others = [kind for kind in arm.kinds if kind.name != "trial"]
-    # The trials of a separate study follow one another.
-    lanes = min(terms.lanes, len(config.search.numbers)) if config.search.design == "studies" else terms.lanes
-    # The champion is registered by the command itself, which gets the libraries of a worker for it.
-    closing = terms.probe.imports if searched else 0.0
-    return ArmCost(
-        arm=arm,
-        epochs=_both(terms, lambda share: sum(kind.left * _epochs(kind, share) for kind in arm.kinds)),
-        tune=_both(terms, lambda share: _wall(searched, rates, terms, share, lanes)),
-        replicate=_both(terms, lambda share: _wall(others, rates, terms, share, terms.lanes, closing)),
-        memory=max(one.memory for one in taken) + terms.probe.growth * max(kind.left for kind in arm.kinds) / terms.lanes,
-        disk=_disk(arm, terms.inputs, mean(one.parameters for one in taken)),
-    )
-
-
-def _both(terms: Terms, cost: Callable[[float], float]) -> Amount:
-    """`cost` of the likely share of epochs, and of all."""
-    return Amount(cost(terms.share), cost(1.0))
-
-
-def epochs(config: Config, share: float) -> float:
-    """Of a run; one that may not stop early uses all."""
-    return config.train.epochs * (1.0 if config.train.patience is None else share)
-
-
-def _epochs(kind: Kind, share: float) -> float:
-    """Of a run of a kind, in the mean."""
-    return mean(epochs(config, share) for config in kind.configs)
-
-
-def _seconds(kind: Kind, rates: Rates, inputs: Inputs, share: float) -> float:
-    """Of a run of a kind, in the mean."""
-    passes = ((rates.epoch * epochs(config, share) + rates.test) * load(config, inputs) for config in kind.configs)
-    return rates.once + mean(passes)
-
-
-def _wall(kinds: Iterable[Kind], rates: Rates, terms: Terms, share: float, lanes: int, closing: float = 0.0) -> float:
-    """Wall time of a stage that does what is left of `kinds`: none where nothing is."""
-    left = [kind for kind in kinds if kind.left]
-    if not left:
-        return 0.0
-    runs = sum(kind.left for kind in left)
-    seconds = sum(kind.left * (_seconds(kind, rates, terms.inputs, share) + terms.probe.between) for kind in left)
-    return terms.start + side_by_side(seconds, runs, lanes) + closing
-
-
-def side_by_side(seconds: float, runs: int, lanes: int) -> float:
-    """Wall time of runs that take so many seconds together; during the last one each other worker waits half a run, in the mean."""
-    lanes = min(lanes, runs)
-    return (seconds + (lanes - 1) / 2 * seconds / runs) / lanes
-
-
-def _disk(arm: Arm, inputs: Inputs, parameters: float) -> float:
-    form = inputs.form
-    steps = form.length if form.kind == "steps" else 1
-    logits = (inputs.validation + inputs.test) * form.outputs * steps * (4 if form.kind == "regression" else 2)
-    tuned = sum(kind.left for kind in arm.kinds if kind.name == "tuned")
-    # Each of the best configuration's runs keeps its model in the state; one is the champion, which lies in MLflow too.
-    models = (tuned + COPIES) * parameters * NUMBER if tuned else 0.0
-    return arm.left * (COPIES * logits + TRACKED) + models
-
-
-def arrays(config: Config, inputs: Inputs) -> float:
-    """Bytes of an archive and its arrays that are still to come, each with its copy in DVC's cache."""
-    shape = dataset(config.task.source).shape
-    if inputs.folder == Path("data") / config.name / "arrays" or shape is None:
-        return 0.0
-    tokens = (shape.train + shape.test) * (config.task.length + shape.tokens)
-    return 2 * (shape.megabytes * 1e6 + tokens * NUMBER)
-
-
-def rest(inputs: Inputs) -> float:
-    """Seconds of the stages that train no cell."""
-    rows = inputs.train + inputs.validation + inputs.test
-    return REPORT + (rows / 50_000 * REVIEWS if inputs.form.features is None else NUMBERS)
+    costs = {group.arm: np.zeros((2, 3)) for group in runs}
+    epoch_rows = len(data.train_inputs) + PREDICTION * len(data.validation_inputs)
+    for (arm, cost), stage in product(costs.items(), (0, 1)):
+        groups = [run for run in runs if run.arm == arm and (run.kind != "trial") == stage]
+        measured = [timing for timing in probed.timings if timing.arm == arm]
+        fixed = np.median([timing.fixed for timing in measured])
+        rate = sum(timing.row for timing in measured) / sum(timing.load for timing in measured)
+        for run, config in [(group, config) for group in groups for config in group.configs]:
+            epochs = np.array([1.0 if config.train.patience is None else share, 1.0])
+            rows = config.train.epochs * epochs * epoch_rows + PREDICTION * len(data.test_inputs)
+            seconds = fixed + rate * load(config, data) * rows
+            cost[stage] += np.array([1, *seconds]) * run.left / len(run.configs)
+        if groups:
+            count, search = cost[stage, 0], groups[0].configs[0].search
+            # The trials of one repeated search follow one another.
+            serial = search.design == "repeated" and stage == 0
+            lanes = min(probed.workers, count, search.repeats if serial else count)
+            # While the last run ends, each of the other workers is idle for half a run on average.
+            cost[stage, 1:] *= (1 + (lanes - 1) / 2 / count) / lanes
+            # After a search, `replicate` starts the libraries again to register the best model.
+            cost[stage, 1:] += probed.start * (2 if stage and search.trials else 1)
+    return costs

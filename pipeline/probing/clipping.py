@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.probing.gradients import scaled
-from pipeline.probing.network import FEATURES, compiled, network, recurrent, sequences
+from .gradients import scaled
+from .network import FEATURES, compiled, network, recurrent, sequences
 
 RATE = 0.01
 LIMIT = 1.0
@@ -45,7 +45,16 @@ def clipping(units: int, lag: int, seeds: int) -> list[dict[str, Any]]:
             weights = start(units, lag, seed)
             update = step(model, weights, (np.float32(QUIET) * inputs, symbols))
             bound = bounds(RATE, LIMIT, len(weights), model.count_params())[rule]
-            rows.append({"rule": rule, "seed": seed, "limit": LIMIT, "learning_rate": RATE, "update": update, "bound": bound})
+            rows.append(
+                {
+                    "rule": rule,
+                    "seed": seed,
+                    "limit": LIMIT,
+                    "learning_rate": RATE,
+                    "update": update,
+                    "bound": bound,
+                }
+            )
     unclipped = {row["seed"]: row["update"] / RATE for row in rows if row["rule"] == "none"}
     return [{**row, "gradient": unclipped[row["seed"]]} for row in rows]
 
@@ -69,5 +78,8 @@ def step(model: Any, weights: list[np.ndarray], batch: tuple[np.ndarray, np.ndar
     """The norm of what one training step on `batch` changes, from `weights` on."""
     model.set_weights(weights)
     model.train_on_batch(*batch)
-    changes = [after.astype(np.float64) - before for after, before in zip(model.get_weights(), weights, strict=True)]
+    changes = [
+        after.astype(np.float64) - before
+        for after, before in zip(model.get_weights(), weights, strict=True)
+    ]
     return math.sqrt(sum(float((change**2).sum()) for change in changes))

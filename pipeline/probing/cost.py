@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import FairsweepError
-from pipeline.probing.network import SYMBOLS, compiled, network, recurrent
-from pipeline.training import backend as backends
+from ..errors import FairsweepError
+from ..training import backend as backends
+from .network import SYMBOLS, compiled, network, recurrent
 
 BATCH = 128
 WARM_UP = 3
@@ -63,7 +63,9 @@ def measure(cell: str, units: int, length: int, backend: str) -> dict[str, Any]:
     model = compiled(network(layer, length, features, 0), keras.optimizers.Adam())
     random = np.random.default_rng(0)
     # As tensors at once: copying them is no part of a step.
-    inputs = keras.ops.convert_to_tensor(random.standard_normal((BATCH, length, features), dtype=np.float32))
+    inputs = keras.ops.convert_to_tensor(
+        random.standard_normal((BATCH, length, features), dtype=np.float32)
+    )
     symbols, seconds = keras.ops.convert_to_tensor(random.integers(SYMBOLS, size=BATCH)), []
     for _ in range(WARM_UP + TIMED):
         started = time.process_time()
@@ -88,7 +90,10 @@ def dense(units: int) -> Any:
     """
     import keras
 
-    return keras.Sequential([keras.layers.Dense(units, activation="tanh"), keras.layers.GlobalAveragePooling1D()], name=DENSE)
+    return keras.Sequential(
+        [keras.layers.Dense(units, activation="tanh"), keras.layers.GlobalAveragePooling1D()],
+        name=DENSE,
+    )
 
 
 def settled() -> float:
@@ -112,4 +117,6 @@ def resident(key: str) -> float:
     `ru_maxrss` is of no use here: it starts at what the parent had, and never anew.
     """
     lines = STATUS.read_text(encoding="utf-8").splitlines() if STATUS.is_file() else []
-    return next((int(line.split()[1]) / MIB for line in lines if line.startswith(f"{key}:")), math.nan)
+    return next(
+        (int(line.split()[1]) / MIB for line in lines if line.startswith(f"{key}:")), math.nan
+    )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.probing.network import FEATURES, recurrent, sequences
+from .network import FEATURES, recurrent, sequences
 
 ROWS = 64
 # Largest factor of the scaled recurrent kernel: an orthogonal one has 1 (Keras's default), so this is its spectral radius.
@@ -49,14 +49,20 @@ def _by_jax(layer: Any) -> Callable[[Array, Array], Array]:
     gradient = jax.jit(jax.grad(along, argnums=2))
 
     def now(inputs: Array, directions: Array) -> Array:
-        weights, others = ([one.value for one in kind] for kind in (layer.trainable_variables, layer.non_trainable_variables))
+        weights, others = (
+            [one.value for one in kind]
+            for kind in (layer.trainable_variables, layer.non_trainable_variables)
+        )
         return np.asarray(gradient(weights, others, inputs, directions))
 
     return now
 
 
 def norms(
-    gradient: Callable[[Array, Array], Array], inputs: Array, states: int, random: np.random.Generator
+    gradient: Callable[[Array, Array], Array],
+    inputs: Array,
+    states: int,
+    random: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Norm of d(last state . random unit vector) / d(input), <float64>[time], by lag: entry 0 is the last input's.
 
@@ -75,7 +81,9 @@ def measured_lags(far: int) -> list[int]:
     return sorted({*range(0, far + 1, max(1, far // 16)), far})
 
 
-def gradients(cell: str, units: int, far: int, seeds: int, trained: dict[int, list[Array]]) -> list[dict[str, Any]]:
+def gradients(
+    cell: str, units: int, far: int, seeds: int, trained: dict[int, list[Array]]
+) -> list[dict[str, Any]]:
     """Rows of gradients.csv of one cell: `cell,stage,seed,lag,norm`.
 
     Stages: `initial`, Keras's default weights; `trained`, the weights of the recall training; and of an rnn `scaled`, its
@@ -102,7 +110,10 @@ def gradients(cell: str, units: int, far: int, seeds: int, trained: dict[int, li
         for stage, (weights, read) in stages.items():
             layer.set_weights(weights)
             found = norms(gradient, read, states, np.random.default_rng([seed, 11]))
-            rows += [{"cell": cell, "stage": stage, "seed": seed, "lag": lag, "norm": found[lag]} for lag in measured_lags(far)]
+            rows += [
+                {"cell": cell, "stage": stage, "seed": seed, "lag": lag, "norm": found[lag]}
+                for lag in measured_lags(far)
+            ]
     return rows
 
 

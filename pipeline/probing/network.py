@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Cell
-from pipeline.models.cells import BACKWARDS, cell_layer
+from ..config.schema import Cell
+from ..models.cells import BACKWARDS, cell_layer
 
 SYMBOLS = 8
 CHANCE = 1 / SYMBOLS
@@ -24,7 +24,9 @@ def seeds(*path: int) -> Iterator[int]:
 
 def recurrent(cell: str, units: int, seed: int) -> Any:
     """The layer of `cell` with Keras's default initial weights, drawn from `seed`: [rows, time, features] to the last state."""
-    return cell_layer(Cell(type=cell), units, seeds(seed, 0), seeds(seed, 1), name=cell.removeprefix(BACKWARDS))
+    return cell_layer(
+        Cell(type=cell), units, seeds(seed, 0), seeds(seed, 1), name=cell.removeprefix(BACKWARDS)
+    )
 
 
 def network(layer: Any, length: int, features: int, seed: int) -> Any:
@@ -32,7 +34,9 @@ def network(layer: Any, length: int, features: int, seed: int) -> Any:
     import keras
 
     head = keras.layers.Dense(
-        SYMBOLS, kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds(seed, 2))), name="head"
+        SYMBOLS,
+        kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds(seed, 2))),
+        name="head",
     )
     return keras.Sequential([keras.Input((length, features), name="sequence"), layer, head])
 
@@ -41,7 +45,9 @@ def compiled(model: Any, optimizer: Any) -> Any:
     """`model` with its optimizer and the cross entropy of the symbols, compiled by XLA."""
     import keras
 
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=True)
+    model.compile(
+        optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=True
+    )
     return model
 
 

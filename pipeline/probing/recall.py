@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.probing.network import FEATURES, SYMBOLS, compiled, network, recurrent, sequences
+from .network import FEATURES, SYMBOLS, compiled, network, recurrent, sequences
 
 BATCH = 64
 RATE = 0.01
@@ -31,19 +31,27 @@ def recall(
     """
     import keras
 
-    model = compiled(network(recurrent(cell, units, 0), 2 * lag + 1, FEATURES, 0), keras.optimizers.Adam(RATE))
+    model = compiled(
+        network(recurrent(cell, units, 0), 2 * lag + 1, FEATURES, 0), keras.optimizers.Adam(RATE)
+    )
     model.optimizer.build(model.trainable_variables)
     untouched = [variable.numpy() for variable in model.optimizer.variables]
     rows, weights = [], {}
     for seed in seeds:
-        model.set_weights(network(recurrent(cell, units, seed), 2 * lag + 1, FEATURES, seed).get_weights())
+        model.set_weights(
+            network(recurrent(cell, units, seed), 2 * lag + 1, FEATURES, seed).get_weights()
+        )
         for variable, value in zip(model.optimizer.variables, untouched, strict=True):
             variable.assign(value)
         random = np.random.default_rng([seed, lag, 30])
         for _ in range(steps):
             inputs, symbols = sequences(random, lag, BATCH)
-            model.train_on_batch(inputs, random.integers(SYMBOLS, size=BATCH) if unrelated else symbols)
-        rows.append({"cell": cell, "lag": lag, "seed": seed, "accuracy": accuracy(model, lag, seed)})
+            model.train_on_batch(
+                inputs, random.integers(SYMBOLS, size=BATCH) if unrelated else symbols
+            )
+        rows.append(
+            {"cell": cell, "lag": lag, "seed": seed, "accuracy": accuracy(model, lag, seed)}
+        )
         weights[seed] = model.layers[0].get_weights()
     return rows, weights
 
@@ -51,4 +59,6 @@ def recall(
 def accuracy(model: Any, lag: int, seed: int) -> float:
     """The share of FRESH sequences, of a generator that no training has, whose symbol `model` names."""
     inputs, symbols = sequences(np.random.default_rng([seed, lag, 31]), lag, FRESH)
-    return float(np.mean(model.predict(inputs, batch_size=FRESH, verbose=0).argmax(axis=1) == symbols))
+    return float(
+        np.mean(model.predict(inputs, batch_size=FRESH, verbose=0).argmax(axis=1) == symbols)
+    )

@@ -1,95 +1,154 @@
-"""The search space: one row of it drawn from (space seed, row) alone, as Hydra overrides and as Optuna parameters."""
+"""The search space, and configurations sampled from it as values and as Hydra overrides."""
 
+import hashlib
+import json
 import math
-import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+import yaml
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
-from pipeline.config import Config, Parameter, leaves, parameters
-from pipeline.errors import FairsweepError
+from ..config.schema import OPTIONS, Config, Parameter, leaves, own_parameters, parameters
+from ..errors import FairsweepError
 
 TYPES = {key: field.type for key, field in leaves()}
 
 
 def distribution(key: str, parameter: Parameter) -> BaseDistribution:
-    """The Optuna distribution of one searched `key`; whole numbers where the schema wants them."""
+    """Return the Optuna distribution of the searched `key`.
+
+    It is one of integers if the schema requires them, or if an arm's own key has integer bounds.
+    """
     if parameter.choices is not None:
         return CategoricalDistribution(parameter.choices)
-    assert parameter.low is not None
-    assert parameter.high is not None
-    if TYPES.get(key) is int:
-        return IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log, step=int(parameter.step or 1))
-    return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+    low, high, log, step = parameter.low, parameter.high, parameter.log, parameter.step
+    assert low is not None
+    assert high is not None
+    integers = all(float(bound).is_integer() for bound in (low, high, step or 1))
+    if TYPES.get(key) is int or (key.startswith(OPTIONS) and integers):
+        return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
+    return FloatDistribution(low, high, log=log, step=step)
 
 
-def distributions(config: Config) -> dict[str, BaseDistribution]:
-    """{key: distribution} of the study's space, sorted by key."""
+def shared_distributions(config: Config) -> dict[str, BaseDistribution]:
+    """Return {key: distribution} of the space that all arms share, sorted by key."""
     return {key: distribution(key, parameter) for key, parameter in parameters(config).items()}
 
 
+def own_distributions(config: Config) -> dict[str, BaseDistribution]:
+    """Return {key: distribution} of the keys that only this arm searches, sorted by key."""
+    return {key: distribution(key, parameter) for key, parameter in own_parameters(config).items()}
+
+
+def distributions(config: Config) -> dict[str, BaseDistribution]:
+    """Return {key: distribution} of all searched keys of the arm: the shared ones, then its own."""
+    return shared_distributions(config) | own_distributions(config)
+
+
 def sample(spread: BaseDistribution, rng: np.random.Generator) -> Any:
-    """One value, uniform on the scale of `spread`; real numbers keep six significant digits so that overrides read well."""
+    """Sample one value, uniform on the scale of `spread`.
+
+    Real numbers have at most six significant digits, so that overrides are short.
+    """
     if isinstance(spread, CategoricalDistribution):
         return spread.choices[rng.integers(len(spread.choices))]
     assert isinstance(spread, IntDistribution | FloatDistribution)
-    low, high = float(spread.low), float(spread.high)
-    if isinstance(spread, IntDistribution) and spread.log:
+    integer, low, high = isinstance(spread, IntDistribution), float(spread.low), float(spread.high)
+    if integer and spread.log:
         value = math.exp(rng.uniform(math.log(low - 0.5), math.log(high + 0.5)))
         return int(min(max(round(value), low), high))
     if spread.step is not None:
         steps = math.floor((high - low) / spread.step + 1e-9) + 1
         value = low + spread.step * int(rng.integers(steps))
-        return int(value) if isinstance(spread, IntDistribution) else float(f"{value:.6g}")
-    value = math.exp(rng.uniform(math.log(low), math.log(high))) if spread.log else rng.uniform(low, high)
-    return min(max(float(f"{value:.6g}"), low), high)
+        return int(value) if integer else float(f"{value:.6g}")
+    scale = math.log if spread.log else float
+    value = rng.uniform(scale(low), scale(high))
+    return min(max(float(f"{math.exp(value) if spread.log else value:.6g}"), low), high)
 
 
-def draw(config: Config, row: int) -> dict[str, Any]:
-    """Row `row` of the study's table, {key: value}: a function of (space, space seed, row), so N can grow later."""
+def configuration(config: Config, row: int) -> dict[str, Any]:
+    """Return the shared values {key: value} of row `row` of the sampled configurations.
+
+    They depend only on the shared space, the space seed and `row`, so the number of rows can grow.
+    """
     rng = np.random.default_rng([config.space_seed, row])
-    return {key: sample(spread, rng) for key, spread in distributions(config).items()}
+    return {key: sample(spread, rng) for key, spread in shared_distributions(config).items()}
+
+
+def own_configuration(config: Config, row: int) -> dict[str, Any]:
+    """Return the values {key: value} of the arm's own keys in row `row`.
+
+    Each value depends only on the distribution of its key, the space seed, `row` and the key.
+    """
+    values = {}
+    for key, spread in own_distributions(config).items():
+        key_seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+        values[key] = sample(spread, np.random.default_rng([config.space_seed, row, key_seed]))
+    return values
 
 
 def overrides(values: Mapping[str, Any]) -> list[str]:
-    """`values` as Hydra overrides, which `values_of` reads back."""
+    """Return `values` as Hydra overrides; `values_of` is the inverse."""
     return [f"{key}={_written(value)}" for key, value in values.items()]
 
 
 def _written(value: Any) -> str:
-    words: dict[Any, str] = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else str(value)
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def values_of(
-    config: Config, row: typing.Sequence[str], table: str = "the drawn table", remedy: str = "Draw it again: dvc repro draw"
+    config: Config,
+    row: Iterable[str],
+    table: str = "the table of sampled configurations",
+    remedy: str = "Run: dvc repro sample",
+    expected: Mapping[str, BaseDistribution] | None = None,
 ) -> dict[str, Any]:
-    """The values in `row` of `table`, a list of overrides, held against the space.
+    """Return the values {key: value} in `row`, checked against the search space.
 
-    Raises FairsweepError for a key that is not searched, one that is missing, or a value outside its range: Optuna would use
-    the value with a warning and drop the key in silence.
+    Optuna would ignore a key that is not searched, and would only warn of a value out of range.
+
+    Args:
+        row: overrides, one per searched key.
+        table: where `row` comes from, for the message.
+        remedy: what to do, for the message.
+        expected: the search space; by default that of the arm.
+
+    Raises:
+        FairsweepError: a key is not searched, is missing, or has a value outside its range.
     """
-    import yaml
-
-    spread = distributions(config)
+    space = distributions(config) if expected is None else expected
     texts = dict(override.split("=", 1) for override in row)
-    if set(texts) != set(spread):
-        odd = sorted(set(texts) ^ set(spread))
-        raise FairsweepError(f"{table} and the study's space, of conf/space, differ in {', '.join(odd)}. {remedy}")
+    if odd := sorted(set(texts) ^ set(space)):
+        raise FairsweepError(
+            f"{table} and the study's search space (conf/space and conf/cell) differ in "
+            f"{', '.join(odd)}. {remedy}"
+        )
     values = {}
     for key, text in texts.items():
         try:
-            own = spread[key]
-            # YAML reads 1e-05 as text: a choice is known by how it is written.
-            choices = {_written(choice): choice for choice in own.choices} if isinstance(own, CategoricalDistribution) else {}
-            value: Any = choices[text] if text in choices else yaml.safe_load(text)
-            value = float(value) if isinstance(own, FloatDistribution) else value
-            inside = own._contains(own.to_internal_repr(value))
-        except (TypeError, ValueError):
-            inside = False
-        if not inside:
-            raise FairsweepError(f"{table} has {key}={text}, outside {spread[key]}. {remedy}")
-        values[key] = value
+            values[key] = _read(text, space[key])
+        except (KeyError, TypeError, ValueError):
+            raise FairsweepError(
+                f"{table} has {key}={text}, outside {space[key]}. {remedy}"
+            ) from None
     return values
+
+
+def _read(text: str, spread: BaseDistribution) -> Any:
+    """Return the value of `text`. Raises KeyError, TypeError or ValueError outside `spread`."""
+    if isinstance(spread, CategoricalDistribution):
+        # YAML reads 1e-05 as text, so a choice is identified by how it is written.
+        return {_written(choice): choice for choice in spread.choices}[text]
+    value = yaml.safe_load(text)
+    if isinstance(spread, FloatDistribution):
+        value = float(value)
+    if not spread._contains(spread.to_internal_repr(value)):
+        raise ValueError(text)
+    return value

@@ -7,23 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
-from pipeline.config import Config
-from pipeline.errors import FairsweepError
-from pipeline.search.state import Record
+from ..config.schema import Config
+from ..errors import FairsweepError
+from .run_store import Record
 
-RUN = ("state", "reason", "seed", "backend", "epochs", "best_epoch", "validation", "validation_loss", "parameters", "overrides")
+RUN = (
+    *("state", "reason", "seed", "backend", "epochs", "best_epoch"),
+    *("validation", "validation_loss", "parameters", "overrides"),
+)
 EPOCH = ("epoch", "loss", "accuracy", "validation_loss", "validation")
 TIMING = ("attempt", "worker", "started", "seconds", "compile_seconds", "git")
 
 
 def number(value: float | None) -> str:
-    """A number for a table: six digits after the point at most, empty for none."""
+    """Return a number with at most six decimals, "" for None."""
     return "" if value is None else repr(round(float(value), 6))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A CSV file, UTF-8, Unix line ends."""
+    """Write a CSV file in UTF-8, with Unix line ends."""
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(header)
@@ -31,9 +35,8 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def run_row(record: Record) -> list[Any]:
-    """The columns RUN of one run."""
+    """Return the columns RUN of one run."""
     run, job = record.run, record.job
-    best = run.best
     return [
         run.state,
         run.reason,
@@ -41,55 +44,60 @@ def run_row(record: Record) -> list[Any]:
         job.config.train.backend,
         len(run.epochs),
         "" if run.best_epoch is None else run.best_epoch,
-        number(best.validation if best else None),
-        number(best.validation_loss if best else None),
+        number(run.best.validation if run.best else None),
+        number(run.best.validation_loss if run.best else None),
         "" if run.parameters is None else run.parameters,
         json.dumps(list(job.overrides)),
     ]
 
 
-def write_runs(folder: Path, name: str, identity: Sequence[str], config: Config, records: Sequence[Record]) -> None:
-    """`NAME.csv`, `epochs.csv`, `timings.csv` and the two files of logits [runs, reviews, ...] (nan for a failed run).
+def _epoch_rows(record: Record) -> Iterable[list[Any]]:
+    for step, epoch in enumerate(record.run.epochs, 1):
+        yield [step, *(number(getattr(epoch, name)) for name in EPOCH[1:])]
 
-    `identity` names the columns that tell one run of a study from another: `trial`, or `kind` and `replicate`.
+
+def _timing_row(record: Record) -> list[Any]:
+    times = [number(record.run.seconds), number(record.run.compile_seconds)]
+    return [record.attempt, record.worker, record.started, *times, record.git]
+
+
+def write_runs(
+    folder: Path, name: str, identity: Sequence[str], config: Config, records: Sequence[Record]
+) -> None:
+    """Write `NAME.csv`, `epochs.csv`, `timings.csv`, `validation_logits.npy`, `test_logits.npy`.
+
+    `identity` names the columns that identify a run: `trial`, or `kind` and `replicate`.
     """
 
-    def who(record: Record) -> list[Any]:
-        which: list[Any] = [record.job.number] if len(identity) == 1 else [record.job.kind, record.job.number]
-        return [record.job.study, config.cell.arm, *which]
+    def write(file: str, columns: Sequence[str], rows: Iterable[tuple[Record, list[Any]]]) -> None:
+        numbered = (
+            [
+                record.job.repeat,
+                config.cell.arm,
+                *[record.job.kind, record.job.number][-len(identity) :],
+                *row,
+            ]
+            for record, row in rows
+        )
+        write_csv(folder / f"{file}.csv", ["repeat", "arm", *identity, *columns], numbered)
 
-    write_csv(folder / f"{name}.csv", ["study", "arm", *identity, *RUN], ([*who(record), *run_row(record)] for record in records))
-    epochs = (
-        [*who(record), i, *(number(value) for value in (epoch.loss, epoch.accuracy, epoch.validation_loss, epoch.validation))]
-        for record in records
-        for i, epoch in enumerate(record.run.epochs, 1)
-    )
-    write_csv(folder / "epochs.csv", ["study", "arm", *identity, *EPOCH], epochs)
-    timings = (
-        [
-            *who(record),
-            record.attempt,
-            record.worker,
-            record.started,
-            number(record.run.seconds),
-            number(record.run.compile_seconds),
-            record.git,
-        ]
-        for record in records
-    )
-    write_csv(folder / "timings.csv", ["study", "arm", *identity, *TIMING], timings)
-    for which in ("validation_logits", "test_logits"):
-        np.save(folder / f"{which}.npy", stacked([getattr(record.run, which) for record in records]))
+    write(name, RUN, ((record, run_row(record)) for record in records))
+    write("epochs", EPOCH, ((record, row) for record in records for row in _epoch_rows(record)))
+    write("timings", TIMING, ((record, _timing_row(record)) for record in records))
+    for part in ("validation_logits", "test_logits"):
+        np.save(folder / f"{part}.npy", stacked([getattr(record.run, part) for record in records]))
 
 
 def stacked(logits: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Logits of all runs [runs, reviews, ...], their type that of the runs; a failed run is nan, a shorter one ends in nan.
+    """Return the logits of all runs, shape (n_runs, n_rows, ...), of the runs' dtype.
 
-    Validation parts hold whole movies, so those of two splits may differ by a review.
+    A failed run has nan only. A shorter run ends in nan: validation parts hold whole groups, so
+    those of two splits may differ by a row.
     """
-    there = [row for row in logits if row is not None]
-    first = there[0] if there else np.zeros(0, np.float16)
-    table = np.full((len(logits), max(map(len, there), default=0), *first.shape[1:]), np.nan, first.dtype)
+    present = [row for row in logits if row is not None]
+    first = present[0] if present else np.zeros(0, np.float16)
+    shape = (len(logits), max(map(len, present), default=0), *first.shape[1:])
+    table = np.full(shape, np.nan, first.dtype)
     for place, row in zip(table, logits, strict=True):
         if row is not None:
             place[: len(row)] = row
@@ -97,39 +105,48 @@ def stacked(logits: Sequence[np.ndarray | None]) -> np.ndarray:
 
 
 def best(records: Sequence[Record]) -> Record | None:
-    """Highest validation, then lower validation loss, then lower study and number; None when every run failed."""
-    scored = [(-r.run.best.validation, r.run.best.validation_loss, r.job.study, r.job.number, r) for r in records if r.run.best]
-    return min(scored, key=lambda item: item[:4])[4] if scored else None
+    """Return the record with the highest validation score, None if every run failed.
+
+    Ties go to the lower validation loss, then to the lower repeated search and number.
+    """
+
+    def rank(record: Record) -> tuple[float, float, int, int]:
+        assert record.run.best is not None
+        score, loss = record.run.best.validation, record.run.best.validation_loss
+        return -score, loss, record.job.repeat, record.job.number
+
+    return min((record for record in records if record.run.best), key=rank, default=None)
 
 
 def winners(config: Config, records: Sequence[Record]) -> list[Record]:
-    """The best trial of each study, in the studies' order.
+    """Return the best trial of each search.
 
-    Raises FairsweepError for a study whose trials all failed: it leaves nothing to retrain.
+    Raises FairsweepError for a search whose trials all failed: it has no trial to retrain.
     """
-    found = []
-    for study in config.search.numbers:
-        own = [record for record in records if record.job.study == study]
-        winner = best(own)
+    winners = []
+    for repeat in config.search.numbers:
+        trials = [record for record in records if record.job.repeat == repeat]
+        winner = best(trials)
         if winner is None:
-            where = f" of study {study}" if len(config.search.numbers) > 1 else ""
-            reasons = sorted({record.run.reason for record in own})
+            where = f" of search {repeat}" if len(config.search.numbers) > 1 else ""
+            reasons = sorted({record.run.reason for record in trials})
             raise FairsweepError(
-                f"every trial{where} of {config.cell.arm} failed: {'; '.join(reasons)}. Expected one that finished: see whether one run "
-                f"trains, python -m pipeline.train study={config.name} cell={config.cell.arm}, or narrow conf/space."
+                f"every trial{where} of {config.cell.arm} failed: {'; '.join(reasons)}. Train one "
+                f"run to see why, python -m pipeline.train study={config.name} "
+                f"cell={config.cell.arm}, or narrow conf/space."
             )
-        found.append(winner)
-    return found
+        winners.append(winner)
+    return winners
 
 
 def write_best(path: Path, keys: Iterable[str], chosen: Sequence[Record]) -> None:
-    """The best trial over all studies, then that of each study: its number, its scores and its values of the searched `keys`.
+    """Write the best of the `chosen` trials, then each of them, one per search.
 
-    Without a search there is no study to tell of.
+    A trial has its number, its scores and its values of the searched `keys`. Without a search
+    there are no trials.
     """
-    import yaml
 
-    def told(record: Record) -> dict[str, Any]:
+    def entry(record: Record) -> dict[str, Any]:
         assert record.run.best is not None
         texts = dict(override.split("=", 1) for override in record.job.overrides)
         return {
@@ -140,5 +157,6 @@ def write_best(path: Path, keys: Iterable[str], chosen: Sequence[Record]) -> Non
         }
 
     top = best(chosen)
-    document = {**(told(top) if top else {}), "studies": [{"study": record.job.study, **told(record)} for record in chosen]}
+    repeats = [{"repeat": record.job.repeat, **entry(record)} for record in chosen]
+    document = {**(entry(top) if top else {}), "repeats": repeats}
     path.write_text(yaml.safe_dump(document, sort_keys=False))

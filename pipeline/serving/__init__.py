@@ -1,1 +1,1 @@
-"""A trained model with the vocabulary it reads by: what `predict` and a model server share."""
+"""Trained models with their vocabulary, for `predict` and model servers."""

@@ -1,6 +1,7 @@
-"""From raw texts to labels: a .keras file with its vocabulary inside, read, run, and served by MLflow.
+"""From raw texts to labels, with a .keras file that holds its vocabulary; also served by MLflow.
 
-`carried.code` stores this module and all modules that it imports with a registered model, so that the model runs without the project.
+`carried.code` stores this module and its imports with a registered model, which then runs without
+the project.
 """
 
 import json
@@ -15,36 +16,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Cell
-from pipeline.data.text import START, UNKNOWN, encode, pad_tokens, tokenize
-from pipeline.errors import FairsweepError
-from pipeline.models.cells import load_model
+from ..config.schema import Cell
+from ..data.text import START, UNKNOWN, encode, pad_tokens, tokenize
+from ..errors import FairsweepError
+from ..models.cells import load_model
 
-# Keras's own place in a .keras file for what belongs to a model and is no weight.
+# The folder of a .keras file for assets of a model.
 MEMBER = "assets/reader.json"
-# Rows at a time, filled up: each other number of rows would be compiled anew.
+# Rows per batch, of which empty rows fill the last: another number would be compiled separately.
 BATCH = 64
-# Texts whose ids are held at a time.
+# Texts that are encoded at a time.
 CHUNK = 4096
-# What 0 and 1 mean in reviews.
+# The classes 0 and 1 of reviews.
 SENTIMENT = ("negative", "positive")
 
 
 @dataclass(frozen=True)
 class Reader:
-    """How a model reads texts and what its outputs mean.
+    """How a model reads texts, and the meaning of its outputs.
 
     Attributes:
-        study: the study it is of, such as `imdb`.
-        run: which of its runs, such as `gru/tuned/3`.
-        cell: the fields of its `config.Cell`.
-        backend: what it was trained on, `tensorflow` or `jax`.
-        kind: binary (one logit), or classes (a logit each); other tasks read no texts.
-        classes: the names of the classes, by number.
-        words: by rank, the most frequent first; None where inputs are numbers, empty where the source gave ids and no words.
-        vocabulary: ids the embedding has rows for.
-        lengths: tokens that a row is cut to, ascending: the shortest that holds the text, else its last ones in the longest.
-        padding: the side of the zeros, `pre` or `post`.
+        study: name of the study, such as `imdb`.
+        run: name of the run, such as `gru/tuned/3`.
+        cell: the fields of its `Cell`.
+        backend: Keras backend of the training, `tensorflow` or `jax`.
+        kind: binary (one logit) or classes (one logit per class); other tasks read no texts.
+        classes: names of the classes, in order.
+        words: by rank, the most frequent first. None if inputs are numbers; empty if the source has
+            ids without words.
+        vocabulary: number of ids in the embedding.
+        lengths: tokens per row, ascending. A text uses the shortest that holds it, or its last
+            tokens in the longest.
+        padding: side of the padding, `pre` or `post`.
     """
 
     study: str
@@ -61,13 +64,13 @@ class Reader:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one text.
+    """The prediction for one text.
 
     Attributes:
-        label: the most probable one.
+        label: the most probable class.
         probability: of that label, 0 to 1.
-        read: words that the model saw, the text's last ones where it is longer than a row.
-        known: those of them that are in its vocabulary.
+        read: number of words that the model reads, the last ones of a text longer than a row.
+        known: number of those in its vocabulary.
     """
 
     label: str
@@ -80,64 +83,76 @@ def read(path: Path) -> Reader:
     """The reader inside the .keras file `path`, without loading the model.
 
     Raises:
-        FairsweepError: the file is none, or holds no reader.
+        FairsweepError: the file cannot be read, or holds no reader.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             return Reader(**json.loads(archive.read(MEMBER)))
     except (OSError, zipfile.BadZipFile) as error:
         raise FairsweepError(
-            f"{path}: cannot be read as a .keras file ({error}). Expected one that `replicate` wrote."
+            f"{path}: cannot be read as a .keras file ({error}). Expected one that `replicate` "
+            "wrote."
         ) from error
     except KeyError as error:
         raise FairsweepError(
-            f"{path} holds no vocabulary: it was saved before models carried one, or by other means. Write it again: dvc repro "
-            "-f -s replicate@CELL, which trains nothing that it finds in .fairsweep/state."
+            f"{path} holds no vocabulary: it was saved by an older version, or by other means. "
+            "Write it again: "
+            "dvc repro -f -s replicate@CELL, which trains nothing that is in .fairsweep/state."
         ) from error
 
 
 class TextModel:
-    """A model that reads texts: from a .keras file that `replicate` wrote, on the Keras backend of this process."""
+    """A model that reads texts, from a .keras file of `replicate`."""
 
     def __init__(self, path: Path) -> None:
         self.reader = read(path)
         self.ranks = {word: rank for rank, word in enumerate(self.reader.words or [], 1)}
         self.model = load_model(path, Cell(**self.reader.cell))
-        # Keras's `predict` takes a model's variables away for as long as it runs, and a server has several threads.
+        # The `predict` of Keras changes the model while it runs, and a server has several threads.
         self.lock = threading.Lock()
 
     def encode(self, text: str) -> list[int]:
-        """The ids of `text` that the model sees, by the rules of `pad`: at most as many as its longest row has."""
-        # As in a file of one's own: the tokenizer knows no carriage return.
+        """The ids of `text` that the model reads, as `pad` makes them, up to its longest row."""
+        # As in CSV files: the tokenizer does not split at carriage returns.
         words = tokenize(text.replace("\r", "\n"))
         longest = self.reader.lengths[-1]
         return encode(words[-longest:], self.ranks, self.reader.vocabulary)[-longest:]
 
     def probabilities(self, sequences: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        """<float64>[sequences, classes], each row's sum 1; `sequences` are ids as `encode` gives them."""
+        """Probabilities <float64>[sequences, classes] of sequences of ids from `encode`."""
         edges = np.array(self.reader.lengths)
         places = np.searchsorted(edges, [len(sequence) for sequence in sequences])
-        made = np.zeros((len(sequences), len(self.reader.classes)))
+        probabilities = np.zeros((len(sequences), len(self.reader.classes)))
         for place in np.unique(places):
             rows = np.flatnonzero(places == place)
-            made[rows] = self._outputs(
-                pad_tokens([sequences[row] for row in map(int, rows)], int(edges[place]), self.reader.padding)
+            probabilities[rows] = self._outputs(
+                pad_tokens(
+                    [sequences[row] for row in map(int, rows)],
+                    int(edges[place]),
+                    self.reader.padding,
+                )
             )
-        return made
+        return probabilities
 
     def _outputs(self, rows: NDArray[np.int32]) -> NDArray[np.float64]:
         batch = 1 if len(rows) == 1 else BATCH
         whole = np.concatenate([rows, np.zeros((-len(rows) % batch, rows.shape[1]), np.int32)])
         with self.lock:
-            logits = self.model.predict(whole, batch_size=batch, verbose=0)[: len(rows)].astype(np.float64)
+            logits = self.model.predict(whole, batch_size=batch, verbose=0)[: len(rows)].astype(
+                np.float64
+            )
         if self.reader.kind == "binary":
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """One for each text; a text without a word is told as an empty one."""
-        return [one for start in range(0, len(texts), CHUNK) for one in self._predict(texts[start : start + CHUNK])]
+        """One prediction per text. A text without a word is an empty sequence."""
+        return [
+            prediction
+            for start in range(0, len(texts), CHUNK)
+            for prediction in self._predict(texts[start : start + CHUNK])
+        ]
 
     def _predict(self, texts: Sequence[str]) -> list[Prediction]:
         sequences = [self.encode(text) for text in texts]
@@ -154,7 +169,7 @@ class TextModel:
 
 
 class Served:
-    """What MLflow asks of a model: a frame with one column of texts in, a row for each out."""
+    """A model for MLflow: from a data frame with one column of texts to one row per text."""
 
     def __init__(self, path: Path) -> None:
         self.model = TextModel(path)
@@ -163,7 +178,7 @@ class Served:
         """A data frame with the columns of `Prediction`.
 
         Raises:
-            ValueError: a row that is no text, such as null.
+            ValueError: a row is not a text, such as null.
         """
         import pandas as pd
 
@@ -172,10 +187,12 @@ class Served:
             if not isinstance(text, str):
                 raise ValueError(f"row {number}: must be a text, not {text!r}")
         columns = list(Prediction.__annotations__)
-        return pd.DataFrame([vars(one) for one in self.model.predict(texts)], columns=columns)
+        return pd.DataFrame(
+            [vars(prediction) for prediction in self.model.predict(texts)], columns=columns
+        )
 
 
 def _load_pyfunc(path: str) -> Served:
-    """MLflow's way in, by this name."""
+    """The function that MLflow calls, by this name, to load a model."""
     os.environ.setdefault("KERAS_BACKEND", read(Path(path)).backend)
     return Served(Path(path))

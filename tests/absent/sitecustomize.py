@@ -8,7 +8,11 @@ from typing import Any
 class WithoutTensorFlow(PathFinder):
     @classmethod
     def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> Any:
-        return None if fullname.partition(".")[0] == "tensorflow" else super().find_spec(fullname, path, target)
+        return (
+            None
+            if fullname.partition(".")[0] == "tensorflow"
+            else super().find_spec(fullname, path, target)
+        )
 
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = WithoutTensorFlow

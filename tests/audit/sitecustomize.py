@@ -41,9 +41,19 @@ def listen(log: str) -> None:
     def note(event: str, arguments: tuple) -> None:
         if event not in ("socket.connect", "socket.sendto", "socket.getaddrinfo"):
             return
-        called = arguments[0] if event == "socket.getaddrinfo" else arguments[1][0] if isinstance(arguments[1], tuple) else ""
+        called = (
+            arguments[0]
+            if event == "socket.getaddrinfo"
+            else arguments[1][0]
+            if isinstance(arguments[1], tuple)
+            else ""
+        )
         host = called.decode() if isinstance(called, bytes) else str(called or "")
-        if host and not host.startswith(("127.", "/")) and host not in ("localhost", "::1", "0.0.0.0", "::"):
+        if (
+            host
+            and not host.startswith(("127.", "/"))
+            and host not in ("localhost", "::1", "0.0.0.0", "::")
+        ):
             os.write(handle, f"{event}\t{host}\t{' '.join(sys.argv)[:200]}\n".encode())
 
     sys.addaudithook(note)

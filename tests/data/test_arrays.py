@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.config import Task
+from pipeline.config.schema import Task
 from pipeline.data import arrays, registry
 from pipeline.data.arrays import Ids
 from pipeline.errors import FairsweepError
 from pipeline.files import replace_folder
 
-GENERATED = Task(name="generated", source="generated", length=40, vocabulary=160)
+GENERATED = Task(name="synthetic", source="synthetic", length=40, vocabulary=160)
 IMDB_DIGEST = "8514b2cec35ec66fbc69c73d6933da6b9885d159df04dceacb39c01d72919b29"
 
 
@@ -33,7 +33,7 @@ def study(generated_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def imdb(imdb_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "imdb"
-    task = Task(name="imdb", source="aclimdb", archive=str(imdb_archive), digest=IMDB_DIGEST)
+    task = Task(name="imdb", source="imdb", archive=str(imdb_archive), digest=IMDB_DIGEST)
     return pad(registry.fetch(task, folder / "archive"), folder, task)
 
 
@@ -45,7 +45,7 @@ def test_shapes_and_types(study: Path) -> None:
     assert data.train_inputs.dtype == data.test_inputs.dtype == np.int32
     assert data.train_labels.dtype == data.validation_labels.dtype == np.uint8
     assert data.train_inputs.max() < 160
-    assert data.by_movie
+    assert data.by_group
     assert np.load(study / "sealed" / "test_labels.npy").dtype == np.uint8
 
 
@@ -67,21 +67,27 @@ def test_rows_are_picked_whole() -> None:
     assert picked.offsets.tolist() == [0, 2, 5]
 
 
-def test_inverted_test_labels_change_the_sealed_file_alone(study: Path, inverted_archive: Path, tmp_path: Path) -> None:
+def test_inverted_test_labels_change_the_sealed_file_alone(
+    study: Path, inverted_archive: Path, tmp_path: Path
+) -> None:
     inverted = pad(inverted_archive, tmp_path / "smoke")
     assert contents(inverted / "arrays") == contents(study / "arrays")
-    sealed, mirrored = (np.load(folder / "sealed" / "test_labels.npy") for folder in (study, inverted))
+    sealed, mirrored = (
+        np.load(folder / "sealed" / "test_labels.npy") for folder in (study, inverted)
+    )
     assert np.array_equal(sealed, 1 - mirrored)
 
 
 def test_position_tells_no_label(study: Path) -> None:
-    assert roc_auc_score(np.load(study / "sealed" / "test_labels.npy"), np.arange(1000)) == pytest.approx(0.5, abs=0.06)
+    assert roc_auc_score(
+        np.load(study / "sealed" / "test_labels.npy"), np.arange(1000)
+    ) == pytest.approx(0.5, abs=0.06)
 
 
 def test_movies_are_numbered_as_they_appear(study: Path) -> None:
     for part in ("train", "test"):
-        movies = np.load(study / "arrays" / f"{part}_movies.npy")
-        numbers, first = np.unique(movies, return_index=True)
+        groups = np.load(study / "arrays" / f"{part}_groups.npy")
+        numbers, first = np.unique(groups, return_index=True)
         assert np.array_equal(numbers, np.arange(len(numbers)))
         assert np.all(np.diff(first) > 0)
 
@@ -96,16 +102,19 @@ def test_texts_can_be_cut_to_any_length_later(
     study: Path, length: int, padding: str, tmp_path: Path, generated_archive: Path
 ) -> None:
     other = replace(GENERATED, length=length, padding=padding)
-    arrays.write(registry.read(other, generated_archive), other, tmp_path / "arrays", tmp_path / "sealed")
+    arrays.write(
+        registry.read(other, generated_archive), other, tmp_path / "arrays", tmp_path / "sealed"
+    )
     made, cut = (arrays.load(folder / "arrays", other, 0) for folder in (tmp_path, study))
-    assert cut.form.length == length
+    assert cut.spec.length == length
     for name in ("train_inputs", "validation_inputs", "test_inputs", "train_labels"):
         assert np.array_equal(getattr(made, name), getattr(cut, name)), name
 
 
 def test_a_fraction_of_the_training_rows_lies_in_a_larger_one(study: Path) -> None:
     parts = {
-        fraction: arrays.split(study / "arrays", replace(GENERATED, train_fraction=fraction), 0) for fraction in (0.1, 0.3, 1.0)
+        fraction: arrays.split(study / "arrays", replace(GENERATED, train_fraction=fraction), 0)
+        for fraction in (0.1, 0.3, 1.0)
     }
     assert [int(train.sum()) for train, _ in parts.values()] == [128, 384, 1280]
     assert not (parts[0.1][0] & ~parts[0.3][0]).any()
@@ -121,7 +130,12 @@ def test_arrays_of_another_task_are_refused(study: Path, change: dict[str, objec
     key, value = next(iter(change.items()))
     with pytest.raises(FairsweepError) as error:
         arrays.load(study / "arrays", replace(GENERATED, **change), 0)
-    for part in (f"task.{key}={getattr(GENERATED, key)}", f"task.{key}={value}", "dvc repro pad", "pipeline.pad study=smoke"):
+    for part in (
+        f"task.{key}={getattr(GENERATED, key)}",
+        f"task.{key}={value}",
+        "dvc repro pad",
+        "pipeline.pad study=smoke",
+    ):
         assert part in str(error.value)
 
 
@@ -153,8 +167,8 @@ def test_a_failing_write_leaves_the_old_folder(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_real_reviews(imdb: Path) -> None:
     meta = json.loads((imdb / "arrays" / "meta.json").read_text())
-    assert meta["train"] == {"rows": 25_000, "movies": 3456}
-    assert meta["test"] == {"rows": 25_000, "movies": 3581}
+    assert meta["train"] == {"rows": 25_000, "groups": 3456}
+    assert meta["test"] == {"rows": 25_000, "groups": 3581}
     words = list(arrays.load_vocabulary(imdb / "arrays"))
     assert words[:10] == ["the", "and", "a", "of", "to", "is", "br", "in", "it", "i"]
     assert len(words) == 9996
@@ -162,14 +176,18 @@ def test_real_reviews(imdb: Path) -> None:
 
 @pytest.mark.long
 def test_real_split_is_exact(imdb: Path) -> None:
-    movies, labels = (np.load(imdb / "arrays" / f"train_{name}.npy") for name in ("movies", "labels"))
+    groups, labels = (
+        np.load(imdb / "arrays" / f"train_{name}.npy") for name in ("groups", "labels")
+    )
     for seed in range(3):
-        _, rows = arrays.split(imdb / "arrays", Task(name="imdb", source="aclimdb"), seed)
+        _, rows = arrays.split(imdb / "arrays", Task(name="imdb", source="imdb"), seed)
         assert rows.sum() == 5000
         assert labels[rows].sum() == 2500
-        assert not set(movies[rows]) & set(movies[~rows])
+        assert not set(groups[rows]) & set(groups[~rows])
 
 
 @pytest.mark.long
 def test_real_position_tells_no_label(imdb: Path) -> None:
-    assert roc_auc_score(np.load(imdb / "sealed" / "test_labels.npy"), np.arange(25_000)) == pytest.approx(0.5, abs=0.02)
+    assert roc_auc_score(
+        np.load(imdb / "sealed" / "test_labels.npy"), np.arange(25_000)
+    ) == pytest.approx(0.5, abs=0.02)

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import Task
+from pipeline.config.schema import Task
 from pipeline.data import chorales
-from pipeline.data.form import PAD
+from pipeline.data.spec import PAD
 from pipeline.errors import FairsweepError
-from pipeline.evidence.scores import NO_LABEL, rate
+from pipeline.metrics import NO_LABEL, rate
 
 
 def task(length: int = 12) -> Task:
@@ -55,7 +55,7 @@ def test_labels_are_what_comes_next(invented: Path) -> None:
     for part in (read.train, read.test):
         assert part.inputs.dtype == np.float32
         assert part.labels.dtype == np.uint8
-        assert part.inputs.shape == part.labels.shape == (len(part.inputs), 12, read.form.outputs)
+        assert part.inputs.shape == part.labels.shape == (len(part.inputs), 12, read.spec.outputs)
         assert not part.inputs[:, 0].any()
         real = (part.labels != NO_LABEL).all(axis=2)
         assert np.array_equal(real, (part.inputs != PAD).all(axis=2))
@@ -64,13 +64,13 @@ def test_labels_are_what_comes_next(invented: Path) -> None:
         assert np.array_equal(part.inputs[:, 1:][real[:, 1:]], part.labels[:, :-1][real[:, 1:]])
     # Padding counts for nothing: an even guess costs log 2 for each label of a real step.
     guess = rate("nll", np.zeros(read.test.labels.shape), read.test.labels)
-    assert guess.value == pytest.approx(-read.form.outputs * np.log(2))
+    assert guess.value == pytest.approx(-read.spec.outputs * np.log(2))
 
 
 def test_no_tune_is_on_both_sides_and_outputs_come_from_training(invented: Path) -> None:
     read = chorales.read(task(), invented)
     # Of the ten tunes the two of the test are told by pitches that training never has.
-    assert len(set(TUNES) & set(read.form.classes)) == 8
+    assert len(set(TUNES) & set(read.spec.classes)) == 8
     assert (read.train.labels == 1).any(axis=(0, 1)).all()
     assert np.where(read.test.labels == 1, 1, 0).sum(axis=2).max() == 3
 
@@ -94,13 +94,21 @@ def test_tunes_are_told_by_title_or_melody() -> None:
     generator = np.random.default_rng(2)
     melody = tuple(int(move) for move in generator.integers(1, 9, size=40))
     others = [tuple(int(move) for move in generator.integers(1, 9, size=40)) for _ in range(3)]
-    moves = {"a": melody, "b": others[0], "c": others[1][:20] + melody[5:17], "d": melody[:11] + others[2], "e": others[2][20:31]}
+    moves = {
+        "a": melody,
+        "b": others[0],
+        "c": others[1][:20] + melody[5:17],
+        "d": melody[:11] + others[2],
+        "e": others[2][20:31],
+    }
     made = [chorales._Chorale(name, (), intervals) for name, intervals in moves.items()]
     titles = {"a": "one", "b": "two", "c": "three", "d": "four", "e": "two"}
     assert chorales._tunes(made, titles).tolist() == [0, 1, 0, 2, 1]
 
 
-def test_without_music21_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_music21_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "music21", None)
     with pytest.raises(FairsweepError, match=r"pip install 'fairsweep\[music\]'"):
         chorales.extract(tmp_path / "chorales.npz")
@@ -137,4 +145,4 @@ def test_all_of_them(tmp_path: Path) -> None:
     chorales.extract(tmp_path / "chorales.npz")
     read = chorales.read(task(length=256), tmp_path / "chorales.npz")
     assert (len(read.train.inputs), len(read.test.inputs)) == (263, 66)
-    assert (read.form.classes[0], read.form.classes[-1]) == ("C2", "A5")
+    assert (read.spec.classes[0], read.spec.classes[-1]) == ("C2", "A5")

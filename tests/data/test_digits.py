@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.config import Task
+from pipeline.config.schema import Task
 from pipeline.data import digits
 from pipeline.errors import FairsweepError
 
@@ -25,11 +25,14 @@ def test_images_belong_to_their_labels() -> None:
     from sklearn.datasets import load_digits
 
     source = load_digits()
-    labels = {image.tobytes(): label for image, label in zip(source.images.astype(np.float32), source.target, strict=True)}
+    labels = {
+        image.tobytes(): label
+        for image, label in zip(source.images.astype(np.float32), source.target, strict=True)
+    }
     read = digits.read(task())
     for part in (read.train, read.test):
         assert part.inputs.dtype == np.float32
-        assert part.inputs.shape[1:] == (read.form.length, read.form.features)
+        assert part.inputs.shape[1:] == (read.spec.length, read.spec.features)
         assert part.inputs.min() == 0
         assert part.inputs.max() == 1
         assert [labels[(image * 16).tobytes()] for image in part.inputs] == part.labels.tolist()

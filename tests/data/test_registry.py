@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import Task
-from pipeline.data import aclimdb, arrays, registry
-from pipeline.data.generated import generate
+from pipeline.config.schema import Task
+from pipeline.data import arrays, imdb, registry
+from pipeline.data.synthetic import generate
 from pipeline.errors import FairsweepError
 
-GENERATED = Task(name="generated", source="generated", length=40, vocabulary=160)
+GENERATED = Task(name="synthetic", source="synthetic", length=40, vocabulary=160)
 NPZ = Task(name="imdb_npz", source="imdb_npz", length=4, vocabulary=10)
 
 
@@ -29,7 +29,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def local(archive: Path, **changes: str) -> Task:
-    return Task(name="imdb", source="aclimdb", archive=str(archive), **changes)
+    return Task(name="imdb", source="imdb", archive=str(archive), **changes)
 
 
 def tar_of(path: Path, files: dict[str, str], *extra: tarfile.TarInfo) -> Path:
@@ -45,10 +45,12 @@ def tar_of(path: Path, files: dict[str, str], *extra: tarfile.TarInfo) -> Path:
 
 def small_archive() -> dict[str, str]:
     files = {}
-    for part, movie in (("train", 1), ("test", 2)):
+    for part, group in (("train", 1), ("test", 2)):
         for side in ("neg", "pos"):
             files[f"aclImdb/{part}/{side}/0_5.txt"] = f"A {side} film."
-            files[f"aclImdb/{part}/urls_{side}.txt"] = f"http://www.imdb.com/title/tt000000{movie}/usercomments\n"
+            files[f"aclImdb/{part}/urls_{side}.txt"] = (
+                f"http://www.imdb.com/title/tt000000{group}/usercomments\n"
+            )
     return files
 
 
@@ -67,12 +69,12 @@ def test_generated_reviews_are_like_the_real_ones(tmp_path: Path) -> None:
         lengths = [len(text.split()) for text in reviews.texts]
         assert min(lengths) == 5
         assert max(lengths) == 60
-    assert not set(corpus.train.movies) & set(corpus.test.movies)
+    assert not set(corpus.train.groups) & set(corpus.test.groups)
 
 
 def test_a_local_copy_is_checked_and_copied(generated_archive: Path, tmp_path: Path) -> None:
-    digest, files = aclimdb.content_digest(generated_archive, "generated")
-    assert files == 2604
+    digest, files = imdb.content(generated_archive, "synthetic")
+    assert files == "2,604 files"
     archive = registry.fetch(local(generated_archive, digest=digest), tmp_path)
     assert archive == tmp_path / "reviews.tar.gz"
     assert archive.read_bytes() == generated_archive.read_bytes()
@@ -81,8 +83,10 @@ def test_a_local_copy_is_checked_and_copied(generated_archive: Path, tmp_path: P
 def test_digest_sees_content_not_packing(tmp_path: Path) -> None:
     files = small_archive()
     one = tar_of(tmp_path / "one.tar.gz", files)
-    other = tar_of(tmp_path / "other.tar.gz", {"aclImdb/README": "more", **dict(reversed(files.items()))})
-    assert aclimdb.content_digest(one, "one") == aclimdb.content_digest(other, "other")
+    other = tar_of(
+        tmp_path / "other.tar.gz", {"aclImdb/README": "more", **dict(reversed(files.items()))}
+    )
+    assert imdb.content(one, "one") == imdb.content(other, "other")
 
 
 def test_missing_local_copy_is_named(tmp_path: Path) -> None:
@@ -95,7 +99,7 @@ def test_another_content_is_refused(generated_archive: Path, tmp_path: Path) -> 
     with pytest.raises(FairsweepError) as error:
         registry.fetch(local(generated_archive, digest="0" * 64), tmp_path)
     assert "50,004 files, digest 000" in str(error.value)
-    assert f"2,604 files, digest {aclimdb.content_digest(generated_archive, '')[0]}" in str(error.value)
+    assert f"2,604 files, digest {imdb.content(generated_archive, '')[0]}" in str(error.value)
     assert str(generated_archive) in str(error.value)
     assert not list(tmp_path.iterdir())
 
@@ -122,17 +126,24 @@ def test_a_cut_archive_says_after_which_file(generated_archive: Path, tmp_path: 
 def test_only_regular_files_of_the_layout_are_read(tmp_path: Path) -> None:
     link = tarfile.TarInfo("aclImdb/train/pos/7_9.txt")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    files = {**small_archive(), "/aclImdb/train/pos/8_9.txt": "absolute", "../aclImdb/train/pos/9_9.txt": "above"}
+    files = {
+        **small_archive(),
+        "/aclImdb/train/pos/8_9.txt": "absolute",
+        "../aclImdb/train/pos/9_9.txt": "above",
+    }
     corpus = registry.read(GENERATED, tar_of(tmp_path / "odd.tar.gz", files, link))
     assert corpus.train.texts == ["a neg film", "a pos film"]
     assert corpus.train.labels.tolist() == [0, 1]
-    assert corpus.train.movies == ["tt0000001", "tt0000001"]
+    assert corpus.train.groups == ["tt0000001", "tt0000001"]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"aclImdb/train/pos/1_9.txt": "no movie"}, r"train/urls_pos\.txt .* has 1 lines, so review 1"),
+        (
+            {"aclImdb/train/pos/1_9.txt": "no movie"},
+            r"train/urls_pos\.txt .* has 1 lines, so review 1",
+        ),
         ({"aclImdb/train/pos/1_9.txt": "x" * 1_000_001}, "1,000,001 bytes"),
         ({"aclImdb/test/urls_neg.txt": "nothing\n"}, "'nothing', which names no movie"),
     ],
@@ -148,7 +159,9 @@ def test_an_archive_without_reviews_is_refused(tmp_path: Path) -> None:
         registry.read(GENERATED, tar_of(tmp_path / "empty.tar.gz", {"README": "?"}))
 
 
-@pytest.mark.parametrize(("source", "variable"), [("aclimdb", "IMDB_ARCHIVE"), ("imdb_npz", "IMDB_NPZ")])
+@pytest.mark.parametrize(
+    ("source", "variable"), [("imdb", "IMDB_ARCHIVE"), ("imdb_npz", "IMDB_NPZ")]
+)
 def test_offline_fails_and_says_what_to_do(tmp_path: Path, source: str, variable: str) -> None:
     url = "http://127.0.0.1:9/reviews.tar.gz"
     with pytest.raises(FairsweepError) as error:
@@ -167,9 +180,11 @@ def test_a_download_is_checked_and_not_repeated(generated_archive: Path, tmp_pat
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/reviews.tar.gz"
-        task = Task(name="imdb", source="aclimdb", url=url, checksum=f"md5:{checksum}")
+        task = Task(name="imdb", source="imdb", url=url, checksum=f"md5:{checksum}")
         archive = registry.fetch(task, tmp_path)
-        with pytest.raises(FairsweepError, match=r"(?s)nothing\.tar\.gz could not be downloaded: 404.*IMDB_ARCHIVE"):
+        with pytest.raises(
+            FairsweepError, match=r"(?s)nothing\.tar\.gz could not be downloaded: 404.*IMDB_ARCHIVE"
+        ):
             registry.fetch(replace(task, url=url.replace("reviews", "nothing")), tmp_path / "other")
         server.shutdown()
     assert archive.read_bytes() == generated_archive.read_bytes()
@@ -186,7 +201,9 @@ def npz_of(path: Path, rows: object, protocol: int = 3) -> Path:
     with zipfile.ZipFile(path, "w") as file:
         for part in ("train", "test"):
             stream = io.BytesIO()
-            np.lib.format.write_array_header_1_0(stream, {"descr": "|O", "fortran_order": False, "shape": (2,)})
+            np.lib.format.write_array_header_1_0(
+                stream, {"descr": "|O", "fortran_order": False, "shape": (2,)}
+            )
             pickle.dump(rows, stream, protocol)
             file.writestr(f"x_{part}.npy", stream.getvalue())
             stream = io.BytesIO()
@@ -211,13 +228,15 @@ class Evil:
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_npz_ranks_become_keras_ids(tmp_path: Path, protocol: int) -> None:
     archive = npz_of(tmp_path / "imdb.npz", object_array([1, 5, 6, 7], [2]), protocol)
-    corpus = registry.read(NPZ, registry.fetch(replace(NPZ, archive=str(archive)), tmp_path / "archive"))
+    corpus = registry.read(
+        NPZ, registry.fetch(replace(NPZ, archive=str(archive)), tmp_path / "archive")
+    )
     arrays.write(corpus, NPZ, tmp_path / "arrays", tmp_path / "sealed")
     tokens = np.load(tmp_path / "arrays" / "test_tokens.npy").tolist()
     # Start is 1, rank 1 is 4, and rank 7 would be 10, which a vocabulary of 10 has no row for.
     assert sorted(tokens) == [[0, 0, 1, 5], [4, 8, 9, 2]]
     assert arrays.load_vocabulary(tmp_path / "arrays") == {}
-    assert not arrays.load(tmp_path / "arrays", NPZ, 0).by_movie
+    assert not arrays.load(tmp_path / "arrays", NPZ, 0).by_group
 
 
 def test_npz_as_numpy_writes_it(tmp_path: Path) -> None:
@@ -229,15 +248,17 @@ def test_npz_as_numpy_writes_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (object_array([1], Evil()), "which no array of reviews needs"),
-        (Evil(), "which no array of reviews needs"),
-        (object_array([1], [2.5]), "word ranks from 1 and nothing else"),
-        (object_array([1], [0]), "word ranks from 1 and nothing else"),
-        (object_array([1]), "does not hold the 2 reviews"),
-        ([[1], [2]], "does not hold the 2 reviews"),
+        (object_array([1], Evil()), "which no array needs"),
+        (Evil(), "which no array needs"),
+        (object_array([1], [2.5]), "must hold word ranks from 1 to"),
+        (object_array([1], [0]), "must hold word ranks from 1 to"),
+        (object_array([1]), "does not hold an array of shape"),
+        ([[1], [2]], "does not hold an array of shape"),
     ],
 )
-def test_npz_with_anything_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: object, message: str) -> None:
+def test_npz_with_anything_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: object, message: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FairsweepError, match=message):
         registry.read(NPZ, npz_of(tmp_path / "imdb.npz", rows))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.config import Task
+from pipeline.config.schema import Task
 from pipeline.data import tagging
 from pipeline.errors import FairsweepError
 
@@ -15,7 +15,7 @@ def test_a_label_is_an_earlier_input_but_for_flips() -> None:
     assert (len(read.train.inputs), len(read.test.inputs)) == (320, 160)
     for part in (read.train, read.test):
         assert part.inputs.dtype == part.labels.dtype == np.uint8
-        assert part.labels.shape == (len(part.inputs), 100, read.form.outputs)
+        assert part.labels.shape == (len(part.inputs), 100, read.spec.outputs)
         for label, lag in enumerate((1, 2, 4, 8, 12, 16, 24, 32, 48, 64)):
             assert not part.labels[:, :lag, label].any()
             wrong = part.labels[:, lag:, label] != part.inputs[:, :-lag, label]
@@ -38,7 +38,8 @@ def test_the_seed_is_fixed_and_parts_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"), [({"features": 9}, r"task\.features=9"), ({"length": 64}, r"task\.length=64.*at least 65")]
+    ("wrong", "said"),
+    [({"features": 9}, r"task\.features=9"), ({"length": 64}, r"task\.length=64.*at least 65")],
 )
 def test_labels_need_features_and_steps(wrong: dict[str, int], said: str) -> None:
     with pytest.raises(FairsweepError, match=said):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 STEPS, BATCH, FEATURES, UNITS = 7, 5, 3, 4
-# (layer, backwards, sequences, masked): these cases cover every pair of values of any two. The others run at the level night.
+# (layer, backwards, sequences, masked): these cases cover every pair of values of any two. The
+# others run at the level night.
 PAIRS = {
     ("SimpleRNN", False, False, True),
     ("SimpleRNN", True, True, False),
@@ -22,7 +23,9 @@ PAIRS = {
     ("LSTM", True, True, True),
 }
 
-pytestmark = pytest.mark.skipif("FAIRSWEEP_POPULATION" not in os.environ, reason="runs in a process of tests/test_population.py")
+pytestmark = pytest.mark.skipif(
+    "FAIRSWEEP_POPULATION" not in os.environ, reason="runs in a process of tests/test_population.py"
+)
 
 
 @pytest.fixture
@@ -45,19 +48,28 @@ def jax() -> Iterator[Any]:
         for case in product(("SimpleRNN", "GRU", "LSTM"), *[(False, True)] * 3)
     ],
 )
-def test_outputs_and_gradients_are_those_of_keras(name: str, backwards: bool, sequences: bool, masked: bool, jax: Any) -> None:
+def test_outputs_and_gradients_are_those_of_keras(
+    name: str, backwards: bool, sequences: bool, masked: bool, jax: Any
+) -> None:
     import keras
 
     from pipeline.models.recurrence import install
 
     generator = np.random.default_rng(0)
     inputs = generator.normal(size=(BATCH, STEPS, FEATURES)).astype(np.float32)
-    mask = np.array([[False] * row + [True] * (STEPS - row) for row in range(BATCH)]) if masked else None
+    mask = (
+        np.array([[False] * row + [True] * (STEPS - row) for row in range(BATCH)])
+        if masked
+        else None
+    )
     options = {"return_sequences": sequences, "go_backwards": backwards, "dropout": 0.4, "seed": 3}
     layers = [getattr(keras.layers, name)(UNITS, **options) for _ in range(2)]
     for layer in layers:
         layer.build(inputs.shape)
-    given = [generator.normal(size=weight.shape).astype(np.float32) for weight in layers[0].trainable_variables]
+    given = [
+        generator.normal(size=weight.shape).astype(np.float32)
+        for weight in layers[0].trainable_variables
+    ]
 
     def asked(layer, training):
         for variable, value in zip(layer.trainable_variables, given, strict=True):
@@ -83,16 +95,20 @@ def test_outputs_and_gradients_are_those_of_keras(name: str, backwards: bool, se
             assert np.abs(one).max() > 0
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's get_weights
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # Keras's get_weights
 @pytest.mark.parametrize("kind", ["binary", "steps"])
-def test_a_training_as_programs_is_keras_own_to_the_bit(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.config import Cell, Config, Model, Task, Train
+def test_a_training_as_programs_is_keras_own_to_the_bit(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.config.schema import Cell, Config, Model, Task, Train
     from pipeline.data.arrays import Data
-    from pipeline.data.form import PAD, Form
-    from pipeline.evidence.scores import NO_LABEL
+    from pipeline.data.spec import PAD, TaskSpec
+    from pipeline.metrics import NO_LABEL
     from pipeline.training import backend
     from pipeline.training import fit as fitting
-    from pipeline.training.network import Looped, Scanned
+    from pipeline.training.loops import Looped, Scanned
 
     backend.use("jax")
     import jax
@@ -101,17 +117,17 @@ def test_a_training_as_programs_is_keras_own_to_the_bit(kind: str, monkeypatch: 
     jax.config.update("jax_disable_most_optimizations", False)
     generator = np.random.default_rng(0)
     if kind == "binary":
-        form = Form(length=12)
+        spec = TaskSpec(length=12)
         inputs = generator.integers(1, 30, (70, 12)).astype(np.int32)
         inputs[:30, :4] = 0
         labels = (inputs[:, -1] > 15).astype(np.uint8)
     else:
-        form = Form("steps", "nll", 3, features=2, length=12, padded=True, group="")
+        spec = TaskSpec("steps", "nll", 3, features=2, length=12, padded=True, group="")
         inputs = generator.random((70, 12, 2)).astype(np.float32)
         inputs[:30, 8:] = PAD
         labels = (inputs[:, :, [0, 1, 0]] > 0.5).astype(np.uint8)
         labels[:30, 8:] = NO_LABEL
-    data = Data(form, inputs, labels, inputs[:20], labels[:20], inputs[:33], "digest", True)
+    data = Data(spec, inputs, labels, inputs[:20], labels[:20], inputs[:33], "digest", True)
     told = []
     for network in (Scanned, Looped):
         monkeypatch.setattr(fitting, "network", network)
@@ -119,14 +135,23 @@ def test_a_training_as_programs_is_keras_own_to_the_bit(kind: str, monkeypatch: 
             Config(
                 name="tiny",
                 cells=["gru"],
-                task=Task(name="tiny", source="generated", length=12, vocabulary=30),
+                task=Task(name="tiny", source="synthetic", length=12, vocabulary=30),
                 cell=Cell("gru", "gru"),
                 model=Model(units=4, embedding=4, dropout=0.3, recurrent_dropout=0.2, masking=True),
-                train=Train(backend="jax", batch_size=16, epochs=3, learning_rate=0.01, clipnorm=1.0, patience=None),
+                train=Train(
+                    backend="jax",
+                    batch_size=16,
+                    epochs=3,
+                    learning_rate=0.01,
+                    clipnorm=1.0,
+                    patience=None,
+                ),
             ),
             data,
             keep_model=True,
         )
         assert run.state == "complete"
-        told.append((run.epochs, run.best_epoch, run.validation_logits.tobytes(), run.test_logits.tobytes()))
+        told.append(
+            (run.epochs, run.best_epoch, run.validation_logits.tobytes(), run.test_logits.tobytes())
+        )
     assert told[0] == told[1]

@@ -1,4 +1,4 @@
-"""Real workers, real trainings, real deaths: nothing is lost, nothing is done twice, numbers stay what they were."""
+"""Real workers, trainings and deaths: no run is lost or trained twice, no number changes."""
 
 import functools
 import multiprocessing
@@ -15,16 +15,17 @@ import psutil
 import pytest
 
 from faults import is_worker, kill_one_that_trains
-from pipeline.config import Cell, Cluster, Config, Model, Task, Train, with_overrides
+from pipeline.config.compose import with_overrides
+from pipeline.config.schema import Cell, Cluster, Config, Model, Task, Train
 from pipeline.data import arrays, registry
 from pipeline.search import coordinator
-from pipeline.search.coordinator import asked, run_jobs
-from pipeline.search.state import Job, Record
-from pipeline.search.workers import workers
+from pipeline.search.coordinator import run_jobs, run_on_worker
+from pipeline.search.run_store import Job, Record
+from pipeline.search.workers import open_workers
 from pipeline.training.fit import Run
-from pipeline.training.work import train
+from pipeline.training.worker import train
 
-TASK = Task(name="generated", source="generated", length=40, vocabulary=160)
+TASK = Task(name="synthetic", source="synthetic", length=40, vocabulary=160)
 CONFIG = Config(
     name="tiny",
     cells=["rnn"],
@@ -36,7 +37,7 @@ CONFIG = Config(
 
 
 class Deadly(Config):
-    """A configuration that no worker survives receiving."""
+    """A configuration that kills each worker that receives it."""
 
     def __reduce__(self) -> Any:
         return _received, (vars(self),)
@@ -49,10 +50,12 @@ def _received(values: dict[str, Any]) -> Deadly:
 
 
 @pytest.fixture
-def study(generated_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The current folder holds the arrays of the study `tiny`."""
+def study(
+    generated_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Change to a folder with the arrays of the study `tiny`."""
     monkeypatch.chdir(tmp_path)
-    # Dask's scheduler would ask for port 8787, and warn when a study that runs beside the tests has it.
+    # By default the scheduler uses port 8787, and warns if another study has it.
     any_port = functools.partial(distributed.LocalCluster, dashboard_address="127.0.0.1:0")
     monkeypatch.setattr(distributed, "LocalCluster", any_port)
     folder = tmp_path / "data/tiny"
@@ -64,13 +67,14 @@ def study(generated_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_workers_run_without_dasks_profiler_on_one_thread(study: None) -> None:
-    def told() -> tuple[bool, str | None]:
+    def settings() -> tuple[bool, str | None]:
         import dask
 
-        return dask.config.get("distributed.worker.profile.enabled"), os.environ.get("OMP_NUM_THREADS")
+        profiled = dask.config.get("distributed.worker.profile.enabled")
+        return profiled, os.environ.get("OMP_NUM_THREADS")
 
-    with workers(Cluster(workers=1)) as pool:
-        assert asked(pool, told) == (False, "1")
+    with open_workers(Cluster(workers=1)) as workers:
+        assert run_on_worker(workers, settings) == (False, "1")
 
 
 def job(number: int, *overrides: str) -> Job:
@@ -92,9 +96,9 @@ def assert_same(run: Run, number: int) -> None:
 
 
 def by_number(records: Iterator[Record]) -> dict[int, Record]:
-    found = list(records)
-    assert len({record.job.number for record in found}) == len(found)
-    return {record.job.number: record for record in found}
+    numbered = [(record.job.number, record) for record in records]
+    assert len(dict(numbered)) == len(numbered)
+    return dict(numbered)
 
 
 def test_no_jobs_start_no_workers() -> None:
@@ -102,10 +106,12 @@ def test_no_jobs_start_no_workers() -> None:
     assert not [child for child in psutil.Process().children() if is_worker(child, "tensorflow")]
 
 
-def test_who_started_it_may_have_gone_before_the_first_worker(study: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when dvc is killed while this process imports its libraries."""
+def test_the_parent_may_end_before_the_first_worker_starts(
+    study: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For instance when dvc is killed while this process imports its libraries."""
     monkeypatch.setattr(coordinator, "PARENT", os.getppid() + 1)
-    with pytest.raises(coordinator.Stopped, match="has gone; what had finished is kept"):
+    with pytest.raises(coordinator.Stopped, match=r"has ended.*are kept"):
         list(run_jobs([job(0)], Cluster(workers=2)))
 
 
@@ -127,10 +133,14 @@ def test_a_run_whose_worker_is_killed_is_done_again_with_the_same_numbers() -> N
     for number in (0, 1):
         assert_same(records[number].run, number)
         assert records[number].worker.startswith("tcp://127.0.0.1:")
-    # A training that diverges is a failed run with its reason, and stops no other.
+    # A training that diverges is a failed run with its reason. The others continue.
     assert (records[2].run.state, records[2].run.reason) == ("failed", "loss is nan in epoch 1")
     # No worker outlives the last run.
-    assert not [child for child in psutil.Process().children(recursive=True) if is_worker(child, "tensorflow")]
+    assert not [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if is_worker(child, "tensorflow")
+    ]
 
 
 @pytest.mark.long
@@ -138,7 +148,11 @@ def test_a_run_whose_worker_is_killed_is_done_again_with_the_same_numbers() -> N
 def test_a_run_that_kills_its_worker_three_times_is_a_failed_run() -> None:
     deadly = Job("trial", 1, Deadly(**vars(CONFIG)), [])
     records = by_number(run_jobs([job(0), deadly], Cluster(workers=2)))
-    assert (records[1].run.state, records[1].run.reason, records[1].attempt) == ("failed", "worker died 3 times", 3)
+    assert (records[1].run.state, records[1].run.reason, records[1].attempt) == (
+        "failed",
+        "worker died 3 times",
+        3,
+    )
     assert records[1].run.best is None
     assert_same(records[0].run, 0)
     assert records[0].attempt == 1
@@ -149,8 +163,10 @@ def test_a_run_that_kills_its_worker_three_times_is_a_failed_run() -> None:
 def test_a_run_that_needs_too_much_memory_fails_and_the_others_go_on() -> None:
     # 160 tokens of two million numbers each: weights, gradients and Adam's two moments are 5 GB.
     greedy = job(0, "model.embedding=2000000")
-    found = {record.job.number: record for record in run_jobs([greedy, job(1), job(2)], Cluster(workers=2, memory="1500MB"))}
-    assert found[0].run.state == "failed"
-    assert found[0].run.reason == "worker died 3 times" or "memory" in found[0].run.reason.lower()
+    jobs = [greedy, job(1), job(2)]
+    records = by_number(run_jobs(jobs, Cluster(workers=2, memory="1500MB")))
+    run = records[0].run
+    assert run.state == "failed"
+    assert run.reason == "worker died 3 times" or "memory" in run.reason.lower()
     for number in (1, 2):
-        assert_same(found[number].run, number)
+        assert_same(records[number].run, number)

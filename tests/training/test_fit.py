@@ -1,10 +1,12 @@
-"""One training: every setting is connected, equal runs are equal to the bit, a diverged one is a failed run.
+"""One training: every setting is connected, equal runs are equal to the bit, a diverged one is a
+failed run.
 
-Keras holds one backend per process. These tests use TensorFlow. The last one, of the level long, runs those whose outcome depends on the
-backend on JAX, in another process.
+Keras holds one backend per process. These tests use TensorFlow. The last one, of the level long,
+runs those whose outcome depends on the backend on JAX, in another process.
 
-Most of the time of a small training is XLA's compilation. Tests of rules and settings train without it (`trained`). Tests of what is
-learned, of equality to the bit and of divergence train with it (`fit`).
+Most of the time of a small training is XLA's compilation. Tests of rules and settings train without
+it (`trained`). Tests of what is learned, of equality to the bit and of divergence train with it
+(`fit`).
 """
 
 import importlib.util
@@ -21,37 +23,44 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
-from pipeline.config import Cell, Config, Model, Task, Train
+from pipeline.config.schema import Cell, Config, Model, Task, Train
 from pipeline.data.arrays import Data
-from pipeline.data.form import PAD, Form
+from pipeline.data.spec import PAD, TaskSpec
 from pipeline.errors import FairsweepError
-from pipeline.evidence.scores import NO_LABEL, rate
+from pipeline.metrics import NO_LABEL, rate
 from pipeline.models.cells import CELLS
-from pipeline.search.champion import reproducible
+from pipeline.serving.keras_archive import reproducible
 from pipeline.training import backend
 from pipeline.training import fit as fitting
-from pipeline.training.batches import Buckets
+from pipeline.training.bucketing import Buckets
 from pipeline.training.fit import Epoch, Run, fit, model_bytes, should_stop
-from pipeline.training.network import network
+from pipeline.training.loops import network
 
 BACKEND = os.environ.get("FAIRSWEEP_TEST_BACKEND", "tensorflow")
 LENGTH, VOCABULARY, TRAIN = 8, 24, 64
-FORM = Form(length=LENGTH)
+FORM = TaskSpec(length=LENGTH)
 one_backend = pytest.mark.skipif(BACKEND == "jax", reason="does not depend on the backend")
-# Keras 3.15 reads its variables (on TensorFlow only to save them) by a call of np.array that NumPy 2 warns of.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+# Keras 3.15 reads its variables (on TensorFlow only to save them) by a call of np.array that NumPy
+# 2 warns of.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 
 
 def config(cell: str = "gru", seed: int = 0, **settings: Any) -> Config:
     """A tiny training; `settings` are those of `model` and `train`."""
     names = {field.name for field in fields(Model)}
-    model: dict[str, Any] = {"units": 8, "embedding": 8, **{name: value for name, value in settings.items() if name in names}}
+    model: dict[str, Any] = {
+        "units": 8,
+        "embedding": 8,
+        **{name: value for name, value in settings.items() if name in names},
+    }
     train: dict[str, Any] = {"batch_size": 16, "epochs": 1, "patience": None, "learning_rate": 0.01}
     train |= {name: value for name, value in settings.items() if name not in names}
     return Config(
         name="tiny",
         cells=[cell],
-        task=Task(name="tiny", source="generated", length=LENGTH, vocabulary=VOCABULARY),
+        task=Task(name="tiny", source="synthetic", length=LENGTH, vocabulary=VOCABULARY),
         cell=Cell(cell, cell),
         model=Model(**model),
         train=Train(backend=BACKEND, **train),
@@ -61,7 +70,9 @@ def config(cell: str = "gru", seed: int = 0, **settings: Any) -> Config:
 
 @cache
 def data() -> Data:
-    """Random tokens and random labels: they can be memorised, and nothing about validation can be learned."""
+    """Random tokens and random labels: they can be memorised, and nothing about validation can be
+    learned.
+    """
     generator = np.random.default_rng(0)
 
     def tokens(rows: int) -> np.ndarray:
@@ -70,15 +81,19 @@ def data() -> Data:
     def labels(rows: int) -> np.ndarray:
         return generator.permutation(np.arange(rows) % 2).astype(np.uint8)
 
-    return Data(FORM, tokens(TRAIN), labels(TRAIN), tokens(40), labels(40), tokens(30), "digest", True)
+    return Data(
+        FORM, tokens(TRAIN), labels(TRAIN), tokens(40), labels(40), tokens(30), "digest", True
+    )
 
 
 xla_compiled = fitting.compiled
 
 
-def compiled(given: Config, form: Form = FORM) -> Any:
-    """The model of `given`, whose steps TensorFlow executes one operation at a time. On JAX the epoch is a program all the same."""
-    model = xla_compiled(given, form)
+def compiled(given: Config, spec: TaskSpec = FORM) -> Any:
+    """The model of `given`, whose steps TensorFlow executes one operation at a time. On JAX the
+    epoch is a program all the same.
+    """
+    model = xla_compiled(given, spec)
     model.jit_compile, model.run_eagerly = False, True
     return model
 
@@ -116,9 +131,11 @@ def everything(run: Run) -> tuple:
 def test_a_train_step_changes_every_weight_of_every_head(kind: str) -> None:
     backend.use(BACKEND)
     own = numbers(kind)
-    model = compiled(config("bi_gru", hidden=8, layer_norm=True, layers=2), own.form)
+    model = compiled(config("bi_gru", hidden=8, layer_norm=True, layers=2), own.spec)
     before = model.get_weights()
-    model.train_on_batch(own.train_inputs, np.where(own.train_labels == NO_LABEL, 0, own.train_labels))
+    model.train_on_batch(
+        own.train_inputs, np.where(own.train_labels == NO_LABEL, 0, own.train_labels)
+    )
     trained = {weight.path for weight in model.trainable_weights}
     for weight, one, other in zip(model.weights, before, model.get_weights(), strict=True):
         assert weight.path not in trained or not np.array_equal(one, other), weight.path
@@ -142,7 +159,7 @@ def test_a_train_step_changes_every_weight(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_can_memorise_64_reviews(cell: str) -> None:
-    run = fit(config(cell, epochs=25, learning_rate=0.03, units=16, keep="last"), data())
+    run = fit(config(cell, epochs=25, learning_rate=0.03, units=16, checkpoint="last"), data())
     assert run.epochs[-1].accuracy > 0.98
     assert run.epochs[-1].loss < 0.1 < run.epochs[0].loss
 
@@ -152,39 +169,61 @@ def numbers(kind: str) -> Data:
     generator = np.random.default_rng(0)
     inputs = generator.random((8, LENGTH, 3)).astype(np.float32)
     if kind == "classes":
-        form, labels = Form(kind, outputs=3, features=3, length=LENGTH), np.arange(8).astype(np.uint8) % 3
+        spec, labels = (
+            TaskSpec(kind, outputs=3, features=3, length=LENGTH),
+            np.arange(8).astype(np.uint8) % 3,
+        )
     elif kind == "regression":
-        form = Form(kind, "mae", 2, features=3, length=LENGTH, scale=2.0)
+        spec = TaskSpec(kind, "mae", 2, features=3, length=LENGTH, scale=2.0)
         labels = generator.normal(size=(8, 2)).astype(np.float32)
     else:
-        form = Form("steps", kind, 4, features=3, length=LENGTH, padded=True)
+        spec = TaskSpec("steps", kind, 4, features=3, length=LENGTH, padded=True)
         labels = generator.integers(0, 2, (8, LENGTH, 4)).astype(np.uint8)
         inputs[:4, 5:], labels[:4, 5:] = PAD, NO_LABEL
-    return Data(form, inputs, labels, inputs, labels, inputs[:5], "digest", False)
+    return Data(spec, inputs, labels, inputs, labels, inputs[:5], "digest", False)
 
 
 LEAST = {"classes": 0.99, "regression": -0.2, "f1": 0.97, "nll": -0.4}
 
 
-# Each head once, with cells that the test above does not cover. The other pairs run at the level night.
+# Each head once, with cells that the test above does not cover. The other pairs run at the level
+# night.
 MEMORISED = [("lstm", "classes"), ("bi_rnn", "regression"), ("bi_lstm", "f1"), ("bi_gru", "nll")]
-AT_NIGHT = [*(("gru", kind) for kind in LEAST), *((cell, "classes") for cell in ("rnn", "bi_rnn", "bi_gru", "bi_lstm"))]
+AT_NIGHT = [
+    *(("gru", kind) for kind in LEAST),
+    *((cell, "classes") for cell in ("rnn", "bi_rnn", "bi_gru", "bi_lstm")),
+]
 
 
-@pytest.mark.parametrize(("cell", "kind"), [*MEMORISED, *(pytest.param(*pair, marks=pytest.mark.night) for pair in AT_NIGHT)])
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [*MEMORISED, *(pytest.param(*pair, marks=pytest.mark.night) for pair in AT_NIGHT)],
+)
 def test_every_cell_and_head_can_memorise_8_examples(cell: str, kind: str) -> None:
-    settings: dict[str, Any] = {"units": 32, "batch_size": 8, "epochs": 15, "learning_rate": 0.03, "keep": "last"}
+    settings: dict[str, Any] = {
+        "units": 32,
+        "batch_size": 8,
+        "epochs": 15,
+        "learning_rate": 0.03,
+        "checkpoint": "last",
+    }
     own = numbers(kind)
     # Ten steps an epoch.
-    many = {name: np.concatenate([getattr(own, name)] * 10) for name in ("train_inputs", "train_labels")}
+    many = {
+        name: np.concatenate([getattr(own, name)] * 10) for name in ("train_inputs", "train_labels")
+    }
     own = replace(own, **many)
     run = fit(config(cell, **settings), own)
     assert run.best is not None
     assert run.best.validation > LEAST[kind]
-    # The training score is the mean over the epoch's steps, validation is of the weights after them.
+    # The training score is the mean over the epoch's steps, validation is of the weights after
+    # them.
     assert run.epochs[-1].accuracy == pytest.approx(run.best.validation, abs=0.15)
     assert run.test_logits is not None
-    assert run.test_logits.shape == (5, *((LENGTH, 4) if own.form.kind == "steps" else (own.form.outputs,)))
+    assert run.test_logits.shape == (
+        5,
+        *((LENGTH, 4) if own.spec.kind == "steps" else (own.spec.outputs,)),
+    )
     assert run.test_logits.dtype == (np.float32 if kind == "regression" else np.float16)
 
 
@@ -204,11 +243,24 @@ CONNECTED: list[dict[str, Any]] = [
     {"layer_norm": True},
     {"hidden": 4},
 ]
-# Followed by tests of their own, here and in tests/models: sizes by the parameters, rules by the epochs.
-FOLLOWED = {"units", "embedding", "layers", "epochs", "keep", "patience", "floor", "backend", "engine", "buckets"}
+# Followed by tests of their own, here and in tests/models: sizes by the parameters, rules by the
+# epochs.
+FOLLOWED = {
+    "units",
+    "embedding",
+    "layers",
+    "epochs",
+    "checkpoint",
+    "patience",
+    "min_validation",
+    "backend",
+    "engine",
+    "buckets",
+}
 
 
-# Settings that pass through code of ours that differs on JAX. The others are implemented by Keras on both backends.
+# Settings that pass through code of ours that differs on JAX. The others are implemented by Keras
+# on both backends.
 OF_THE_BACKEND = {"dropout", "recurrent_dropout", "input_dropout", "masking", "batch_size"}
 
 
@@ -233,7 +285,9 @@ def test_a_cells_own_settings_are_connected(cell: str, key: str) -> None:
 
 
 def test_equal_trainings_are_equal_to_the_bit() -> None:
-    assert everything(fit(config(dropout=0.5), data())) == everything(fit(config(dropout=0.5), data()))
+    assert everything(fit(config(dropout=0.5), data())) == everything(
+        fit(config(dropout=0.5), data())
+    )
 
 
 def test_equal_models_are_equal_bytes() -> None:
@@ -272,11 +326,13 @@ LONG: dict[str, Any] = {"epochs": 6, "learning_rate": 0.03}
 def watched() -> tuple[Run, list[tuple[int, Epoch]]]:
     """The run of LONG with its model, and what it told as it went."""
     told: list[tuple[int, Epoch]] = []
-    return fit_uncompiled(config(**LONG), keep_model=True, on_epoch=lambda number, epoch: told.append((number, epoch))), told
+    return fit_uncompiled(
+        config(**LONG), keep_model=True, on_epoch=lambda number, epoch: told.append((number, epoch))
+    ), told
 
 
 def test_the_best_epoch_is_kept_or_the_last() -> None:
-    best, last = watched()[0], trained(**LONG, keep="last")
+    best, last = watched()[0], trained(**LONG, checkpoint="last")
     assert best.epochs == last.epochs
     assert len(best.epochs) == 6
     scores = [epoch.validation for epoch in best.epochs]
@@ -286,7 +342,10 @@ def test_the_best_epoch_is_kept_or_the_last() -> None:
     for run in (best, last):
         assert run.best is not None
         assert run.validation_logits is not None
-        assert score(run.validation_logits, data().validation_labels) == (run.best.validation_loss, run.best.validation)
+        assert score(run.validation_logits, data().validation_labels) == (
+            run.best.validation_loss,
+            run.best.validation,
+        )
 
 
 def test_the_kept_model_is_that_of_the_kept_epoch() -> None:
@@ -300,7 +359,10 @@ def test_the_kept_model_is_that_of_the_kept_epoch() -> None:
         path = Path(folder) / "model.keras"
         path.write_bytes(run.model)
         model = keras.models.load_model(path)
-    for inputs, logits in ((data().test_inputs, run.test_logits), (data().validation_inputs, run.validation_logits)):
+    for inputs, logits in (
+        (data().test_inputs, run.test_logits),
+        (data().validation_inputs, run.validation_logits),
+    ):
         made = model.predict(inputs, verbose=0)[:, 0]
         np.testing.assert_allclose(made, logits.astype(float), rtol=2e-3, atol=1e-5)
         assert np.ptp(made) > 0.1
@@ -315,14 +377,14 @@ def test_a_run_without_a_better_epoch_stops_early() -> None:
 
 
 @one_backend
-def test_a_run_below_the_floor_stops_after_its_third_epoch() -> None:
-    stopped = trained(**LONG, floor=1.0)
+def test_a_run_below_the_minimum_stops_after_its_third_epoch() -> None:
+    stopped = trained(**LONG, min_validation=1.0)
     assert stopped.epochs == watched()[0].epochs[:3]
     assert stopped.state == "complete"
 
 
 @one_backend
-def test_each_epoch_is_told_as_it_ends() -> None:
+def test_each_epoch_is_reported_at_its_end() -> None:
     run, told = watched()
     assert told == list(enumerate(run.epochs, 1))
 
@@ -361,7 +423,9 @@ def history(*validation: float) -> list[Epoch]:
         ([0.8, 0.7, 0.7], True),
     ],
 )
-def test_patience_counts_the_epochs_since_the_first_best(validation: list[float], stops: bool) -> None:
+def test_patience_counts_the_epochs_since_the_first_best(
+    validation: list[float], stops: bool
+) -> None:
     assert should_stop(config(patience=2), history(*validation)) is stops
     assert not should_stop(config(patience=None), history(*validation))
 
@@ -369,11 +433,18 @@ def test_patience_counts_the_epochs_since_the_first_best(validation: list[float]
 @one_backend
 @pytest.mark.parametrize(
     ("validation", "stops"),
-    [([0.5, 0.5], False), ([0.5, 0.51, 0.52], True), ([0.5, 0.56, 0.5], False), ([0.5, 0.5, 0.55], False)],
+    [
+        ([0.5, 0.5], False),
+        ([0.5, 0.51, 0.52], True),
+        ([0.5, 0.56, 0.5], False),
+        ([0.5, 0.5, 0.55], False),
+    ],
 )
-def test_the_floor_is_held_against_the_best_epoch_of_three(validation: list[float], stops: bool) -> None:
-    assert should_stop(config(patience=None, floor=0.55), history(*validation)) is stops
-    assert not should_stop(config(patience=None, floor=0.0), history(*validation))
+def test_the_minimum_is_compared_with_the_best_epoch_of_three(
+    validation: list[float], stops: bool
+) -> None:
+    assert should_stop(config(patience=None, min_validation=0.55), history(*validation)) is stops
+    assert not should_stop(config(patience=None, min_validation=0.0), history(*validation))
 
 
 def test_a_diverged_training_is_a_failed_run_with_its_reason() -> None:
@@ -419,14 +490,22 @@ def test_scores_are_those_of_scikit_learn() -> None:
 
 @one_backend
 def test_a_logit_of_0_is_class_0_and_large_ones_stay_finite() -> None:
-    assert score(np.zeros(2, np.float16), np.array([0, 1], np.uint8)) == (pytest.approx(np.log(2)), 0.5)
-    assert score(np.array([60000.0, -60000.0], np.float16), np.array([1, 0], np.uint8)) == (0.0, 1.0)
+    assert score(np.zeros(2, np.float16), np.array([0, 1], np.uint8)) == (
+        pytest.approx(np.log(2)),
+        0.5,
+    )
+    assert score(np.array([60000.0, -60000.0], np.float16), np.array([1, 0], np.uint8)) == (
+        0.0,
+        1.0,
+    )
 
 
 def test_a_second_backend_in_one_process_is_refused() -> None:
     backend.use(BACKEND)
     other = {"tensorflow": "jax", "jax": "tensorflow"}[BACKEND]
-    with pytest.raises(FairsweepError, match=f"train.backend={other}: this process already trains on {BACKEND}"):
+    with pytest.raises(
+        FairsweepError, match=f"train.backend={other}: this process already trains on {BACKEND}"
+    ):
         backend.use(other)
 
 
@@ -443,7 +522,9 @@ import tensorflow
 
 
 @one_backend
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed"
+)
 def test_keras_on_jax_does_not_import_tensorflow_and_others_may() -> None:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", IN_JAX], cwd=root, capture_output=True, text=True)
@@ -452,11 +533,28 @@ def test_keras_on_jax_does_not_import_tensorflow_and_others_may() -> None:
 
 @pytest.mark.long
 @pytest.mark.skipif(BACKEND == "jax", reason="this is that other process")
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed")
-def test_what_depends_on_the_backend_holds_on_jax() -> None:
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="the extra `jax` is not installed"
+)
+def test_tests_that_depend_on_the_backend_pass_on_jax() -> None:
     root = Path(__file__).resolve().parents[2]
     level = ["-m", "not long and not night"]
-    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", *level, str(Path(__file__).relative_to(root))]
-    done = subprocess.run(command, cwd=root, env={**os.environ, "FAIRSWEEP_TEST_BACKEND": "jax"}, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-rs",
+        "-p",
+        "no:cacheprovider",
+        *level,
+        str(Path(__file__).relative_to(root)),
+    ]
+    done = subprocess.run(
+        command,
+        cwd=root,
+        env={**os.environ, "FAIRSWEEP_TEST_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert "does not depend on the backend" in done.stdout

@@ -1,0 +1,1 @@
+"""The tables of results/STUDY/scores/ turned into the numbers of a report."""

@@ -1,1 +1,0 @@
-"""Numbers made again from the tables they came from, and held against what is written. `python -m pipeline.audit` tells."""

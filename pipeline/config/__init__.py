@@ -1,0 +1,1 @@
+"""The settings of a study: schema, validation, composition, and the command line."""

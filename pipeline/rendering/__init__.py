@@ -1,0 +1,1 @@
+"""The numbers of a report as Markdown, HTML, figures and model cards."""

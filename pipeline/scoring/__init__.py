@@ -1,0 +1,1 @@
+"""Score predictions with the sealed labels, and validate the tables in results/STUDY/scores."""

@@ -1,0 +1,1 @@
+"""Estimates, intervals, tests and decisions. Functions take arrays and return numbers."""
