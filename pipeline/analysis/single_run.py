@@ -1,4 +1,4 @@
-"""What the anecdote would have said: one run a cell, of the recipe, of a random configuration, of a tuned one."""
+"""The single-run comparison: one run per cell, of the recipe, a random or a tuned configuration."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

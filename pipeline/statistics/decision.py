@@ -46,10 +46,12 @@ def p_within(gap: Estimate, margin: float) -> float:
 
 def holm(p: Sequence[float]) -> NDArray[np.floating]:
     """Return the p-values adjusted by Holm (1979), float [tests], in the order of the input."""
-    # Imported late: statsmodels imports pandas, which nothing else in this package needs.
-    from statsmodels.stats.multitest import multipletests
-
-    return np.asarray(multipletests(p, method="holm")[1])
+    # statsmodels' `multipletests` collects garbage at every call: 50 ms instead of 10 us.
+    values = np.asarray(p, dtype=float)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    return np.minimum(adjusted, 1.0)
 
 
 class Verdict(NamedTuple):
