@@ -225,7 +225,7 @@ def test_mlflows_own_pages_lead_to_the_answer(smoke: StudyCopy, tmp_path: Path) 
         with context.expect_page() as opened:
             page.get_by_role("link", name="the report").click()
         frame = opened.value.frame_locator("iframe")
-        frame.get_by_role("heading", name="Study smoke: rnn and gru on generated").wait_for()
+        frame.get_by_role("heading", name="Study smoke: rnn and gru on synthetic").wait_for()
         with context.expect_page() as opened:
             page.get_by_role("link", name="its runs").click()
         runs = opened.value
